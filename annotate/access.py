@@ -1,0 +1,65 @@
+"""Who may open what: every page and every address of the API below a project comes through here.
+
+An outsider cannot tell a project that is not theirs from one that does not exist (404). A member whose role lacks
+the right is told so (403).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+
+from .models import Membership, Project, User
+from .models.project import Role
+
+Right = Literal["may_manage", "may_judge", "may_see_versions"]
+
+
+class ProjectRequest(HttpRequest):
+    """What a view under `project_view` receives."""
+
+    user: User
+    project: Project
+    role: Role
+
+
+def find_membership(*, user: User | AnonymousUser, slug: str) -> Membership:
+    """The user's membership of the project (its `project` is loaded too). One query. Raises Http404 to an outsider."""
+    if not user.is_authenticated:
+        raise Http404("No such project.")
+    try:
+        return Membership.objects.select_related("project").get(project__slug=slug, user=user)
+    except Membership.DoesNotExist:
+        raise Http404("No such project.") from None
+
+
+def is_allowed(role: Role, may: Right | None) -> bool:
+    """Whether the role carries the right; every member has the right None (to look at the project)."""
+    return may is None or bool(getattr(role, may))
+
+
+def project_view(*, may: Right | None = None) -> Callable:
+    """Finds the project named by the URL's `slug` and lets the view run if the member's role carries `may`.
+
+    The view is called without `slug`; it finds `request.project` and `request.role`:
+
+        @require_GET
+        @project_view(may="may_judge")
+        def compare(request: ProjectRequest) -> HttpResponse: ...
+    """
+
+    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def checked(request: ProjectRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponse:
+            membership = find_membership(user=request.user, slug=slug)
+            request.project, request.role = membership.project, Role(membership.role)
+            if not is_allowed(request.role, may):
+                raise PermissionDenied(f"Your role in this project ({request.role.label}) does not allow this.")
+            return view(request, *args, **kwargs)
+
+        return checked
+
+    return decorate

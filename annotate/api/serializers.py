@@ -1,0 +1,38 @@
+"""What the API takes in and gives out. Serializers never write: `annotate.queue` and `annotate.judging` do."""
+
+from rest_framework import serializers
+
+from ..forms import DAY, JudgementForm
+from ..judging import MAX_RATIONALE
+
+
+class NextIn(serializers.Serializer):
+    beside = serializers.UUIDField(required=False, allow_null=True, help_text="The assignment at work on now.")
+
+
+class MessageOut(serializers.Serializer):
+    role = serializers.CharField()
+    content = serializers.CharField()
+
+
+class AssignmentOut(serializers.Serializer):
+    """As blind as the page: the words, in the order of the screen, and the name of the assignment."""
+
+    assignment = serializers.UUIDField()
+    messages = MessageOut(many=True)
+    a = serializers.CharField()
+    b = serializers.CharField()
+
+
+class JudgementIn(serializers.Serializer):
+    assignment = serializers.UUIDField()
+    key = serializers.UUIDField(help_text="Made by the client; sent again with every retry.")
+    choice = serializers.ChoiceField(choices=JudgementForm.CHOICES)
+    seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=DAY)
+    rationale = serializers.CharField(required=False, allow_blank=True, default="", max_length=MAX_RATIONALE)
+
+
+class JudgementOut(serializers.Serializer):
+    key = serializers.UUIDField()
+    assignment = serializers.UUIDField(source="assignment_id")
+    late = serializers.BooleanField()

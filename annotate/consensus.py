@@ -1,0 +1,170 @@
+"""Consensus: the judgements of one comparison become a triple (x, y_w, y_l), or none, by the project's rule."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from .models import Judgement, Project
+from .models.comparison import Purpose
+from .models.judgement import Outcome
+from .models.project import Consensus
+from .models.prompt import Split
+
+READ_AT_ONCE = 2000  # rows held while reading
+
+
+class NoTriple(StrEnum):
+    """Why a comparison that somebody has judged gives no triple."""
+
+    INCOMPLETE = "incomplete"  # it waits for more judgements
+    DISAGREEMENT = "disagreement"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+    IDENTICAL = "identical"  # both answers are the same but for white space at their ends
+    WITHDRAWN = "withdrawn"  # every judgement was taken back
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One standing judgement, as a rule sees it."""
+
+    judgement_id: int
+    annotator_id: int
+    outcome: Outcome
+    strength: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule makes of a comparison: `winner` is FIRST or SECOND; `weight` is how much the triple counts."""
+
+    winner: Outcome
+    strength: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    prompt: list[dict[str, str]]
+    chosen: str
+    rejected: str
+    split: Split
+    strength: float  # the mean strength of those who chose the winner
+    weight: float
+    comparison_id: int
+    judgement_ids: tuple[int, ...]  # all that were weighed, also those that were outvoted
+    chosen_version_id: int | None
+    rejected_version_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """`triples` in the order of their comparisons. `counts` has every reason of NoTriple, in comparisons.
+
+    Each training comparison that was ever judged is either one triple or counted once.
+    """
+
+    rule: str
+    triples: list[Triple]
+    counts: dict[str, int]
+
+
+def majority(votes: Sequence[Vote]) -> Verdict | NoTriple:
+    """The outcome that more than half of all votes gave; ties and both-bad are votes like the others.
+
+    first, first, second → first.   first, tie → disagreement (half is not more than half).   tie, tie, first → tie.
+    A plurality is not enough: of first, first, second, tie, only half preferred the first.
+    """
+    outcome, number = Counter(vote.outcome for vote in votes).most_common(1)[0]
+    if 2 * number <= len(votes):
+        return NoTriple.DISAGREEMENT
+    if outcome in (Outcome.TIE, Outcome.BOTH_BAD):
+        return NoTriple(outcome.value)
+    strengths = [vote.strength for vote in votes if vote.outcome == outcome]
+    return Verdict(winner=outcome, strength=sum(strengths) / len(strengths), weight=1.0)
+
+
+RULES: dict[str, Callable[[Sequence[Vote]], Verdict | NoTriple]] = {Consensus.MAJORITY: majority}
+
+
+def settle(*, project: Project) -> Settlement:
+    """Every triple that the standing judgements of the project's training comparisons give. Two queries."""
+    rule = RULES[project.consensus]
+    counts = Counter(dict.fromkeys(NoTriple, 0))
+    triples = []
+    for row, votes in _read_votes(project):
+        verdict = _judge_comparison(row, votes, rule)
+        if isinstance(verdict, NoTriple):
+            counts[verdict] += 1
+        else:
+            triples.append(_triple(row, votes, verdict))
+    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project)
+    return Settlement(rule=project.consensus, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+
+
+VOTE = ("pk", "annotator_id", "outcome", "strength")
+COMPARISON = {
+    "id": "comparison_id",
+    "required": "comparison__judgements_required",
+    "messages": "comparison__prompt__messages",
+    "split": "comparison__prompt__split",
+    "first": "comparison__first__text",
+    "second": "comparison__second__text",
+    "first_version": "comparison__first__version_id",
+    "second_version": "comparison__second__version_id",
+}
+
+
+def _read_votes(project: Project) -> Iterator[tuple[dict[str, Any], list[Vote]]]:
+    """Each judged training comparison with its standing votes, in order, read in one streamed query."""
+    rows = (
+        Judgement.objects.standing()
+        .filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
+        .order_by("comparison_id", "pk")
+        .values_list(*VOTE, *COMPARISON.values())
+        .iterator(chunk_size=READ_AT_ONCE)
+    )
+    for _, group in groupby(rows, key=itemgetter(len(VOTE))):
+        same = list(group)
+        votes = [Vote(pk, annotator_id, Outcome(outcome), strength) for pk, annotator_id, outcome, strength, *_ in same]
+        yield dict(zip(COMPARISON, same[0][len(VOTE) :], strict=True)), votes
+
+
+def _judge_comparison(
+    row: dict[str, Any], votes: list[Vote], rule: Callable[[Sequence[Vote]], Verdict | NoTriple]
+) -> Verdict | NoTriple:
+    if len(votes) < row["required"]:
+        return NoTriple.INCOMPLETE
+    verdict = rule(votes)
+    if isinstance(verdict, Verdict) and row["first"].strip() == row["second"].strip():
+        return NoTriple.IDENTICAL
+    return verdict
+
+
+def _triple(row: dict[str, Any], votes: list[Vote], verdict: Verdict) -> Triple:
+    won, lost = ("first", "second") if verdict.winner == Outcome.FIRST else ("second", "first")
+    return Triple(
+        prompt=row["messages"],
+        chosen=row[won],
+        rejected=row[lost],
+        split=Split(row["split"]),
+        strength=verdict.strength,
+        weight=verdict.weight,
+        comparison_id=row["id"],
+        judgement_ids=tuple(vote.judgement_id for vote in votes),
+        chosen_version_id=row[f"{won}_version"],
+        rejected_version_id=row[f"{lost}_version"],
+    )
+
+
+def _count_withdrawn(project: Project) -> int:
+    """Comparisons that were judged once, and of which no judgement stands."""
+    judgements = Judgement.objects.filter(comparison=OuterRef("pk"))
+    comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
+    return comparisons.filter(Exists(judgements), ~Exists(judgements.standing())).count()

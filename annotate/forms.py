@@ -1,0 +1,85 @@
+"""What the pages accept from a browser."""
+
+from django import forms
+from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
+from django.core.validators import RegexValidator
+
+from .judging import MAX_RATIONALE
+from .models import User
+from .models.project import Role
+
+DAY = 24 * 3600
+
+
+class AssignmentForm(forms.Form):
+    assignment = forms.UUIDField()
+
+
+class JudgementForm(AssignmentForm):
+    CHOICES = [("a", "A is better"), ("b", "B is better"), ("tie", "Equally good"), ("both_bad", "Both bad")]
+
+    key = forms.UUIDField()
+    choice = forms.ChoiceField(choices=CHOICES, error_messages={"required": "Choose one of the answers."})
+    seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
+    rationale = forms.CharField(required=False, max_length=MAX_RATIONALE)
+
+
+class SkipForm(AssignmentForm):
+    reason = forms.CharField(required=False, max_length=200)
+
+
+class BesideForm(forms.Form):
+    beside = forms.UUIDField(required=False)
+
+
+class AccountForm(forms.ModelForm):
+    class Meta:
+        model = User
+        fields = ["name"]
+        labels = {"name": "Your name"}
+        help_texts = {"name": "How others see you. Empty: your user name."}
+
+
+class PasswordForm(forms.Form):
+    """Sets a password; asks for none, since a person who came by a link has none."""
+
+    new_password = forms.CharField(
+        label="New password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=password_validators_help_text_html,
+    )
+
+    def __init__(self, *args, user: User, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        if user.has_usable_password():
+            self.fields["old_password"] = forms.CharField(
+                label="Password until now", strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+            )
+            self.order_fields(["old_password", "new_password"])
+
+    def clean_old_password(self) -> str:
+        password = self.cleaned_data["old_password"]
+        if not self.user.check_password(password):
+            raise forms.ValidationError("That is not your password.")
+        return password
+
+    def clean_new_password(self) -> str:
+        password = self.cleaned_data["new_password"]
+        validate_password(password, self.user)
+        return password
+
+
+class NewMemberForm(forms.Form):
+    username = forms.CharField(
+        label="User name",
+        max_length=150,
+        validators=[RegexValidator(r"^[\w.@+-]+\Z", "Letters, digits and . @ + - _ only.")],
+        help_text="Someone new, or a person who already has an account here.",
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices)

@@ -1,0 +1,159 @@
+"""Judging: an annotator's answer becomes a row, once, whatever the network does."""
+
+import math
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from .models import Assignment, Judgement, Membership, Project, User
+from .models.assignment import AssignmentState
+from .models.judgement import Outcome
+from .models.project import Role
+from .places import lock_comparison, recount_places
+from .queue import find_assignment, lease_again, storable
+from .refusals import JudgementRefused
+
+__all__ = ["CHOICES", "JudgementRefused", "outcome_of", "record_judgement", "undo_last_judgement"]
+
+# What can be chosen on the screen, and what it means when the first completion stands on the left (as A).
+CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
+MAX_STRENGTH = 4  # a scale of 8 grades has 4 on each side
+MAX_SECONDS = 24 * 3600
+MAX_RATIONALE = 10_000  # characters
+
+
+def outcome_of(choice: str, *, swapped: bool) -> Outcome:
+    """From the screen's sides to the stored order: "a" is `second` when the sides were swapped."""
+    outcome = CHOICES[choice]
+    return outcome.swapped if swapped else outcome
+
+
+def record_judgement(
+    *,
+    annotator: User,
+    assignment_id: UUID,
+    key: UUID,
+    choice: str,
+    seconds: float | None = None,
+    rationale: str = "",
+    strength: int = 1,
+) -> Judgement:
+    """Records what the annotator chose on screen ("a", "b", "tie", "both_bad"), or raises JudgementRefused.
+
+    It may be sent any number of times: the row stored first is the answer to every request with its `key`, and to
+    every other key for an assignment that is already judged. An answer that comes after its lease has run out is
+    kept and marked `late`: it takes its place if that is still free, else it is one more than was required.
+    """
+    _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale, strength=strength)
+    with transaction.atomic():
+        assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+        lock_comparison(assignment.comparison_id)
+        assignment.refresh_from_db(fields=["state", "expires_at"])
+        if stored := _find_stored(assignment=assignment, key=key):
+            return stored
+        _check_offer(assignment=assignment, choice=choice)
+        outcome = outcome_of(choice, swapped=assignment.swapped)
+        judgement = Judgement(
+            key=key,
+            assignment=assignment,
+            comparison=assignment.comparison,
+            annotator=annotator,
+            outcome=outcome,
+            strength=strength if outcome in (Outcome.FIRST, Outcome.SECOND) else 0,
+            rationale=storable(rationale),
+            seconds=None if seconds is None else min(max(float(seconds), 0.0), MAX_SECONDS),
+            late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),
+        )
+        _insert(judgement)
+        assignment.state = AssignmentState.JUDGED
+        assignment.save(update_fields=["state"])
+        recount_places([assignment.comparison_id])
+        return judgement
+
+
+def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any, strength: Any) -> None:
+    if not isinstance(key, UUID):
+        raise _refused_field("invalid_key", "key", "The key is a UUID that the page makes for each answer.")
+    if not isinstance(choice, str) or choice not in CHOICES:
+        raise _refused_field("unknown_choice", "choice", f"Choose one of: {', '.join(CHOICES)}.")
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds)):
+        raise _refused_field("invalid_seconds", "seconds", "The time on task is a number of seconds, or left out.")
+    if not isinstance(rationale, str) or len(rationale) > MAX_RATIONALE:
+        raise _refused_field("invalid_rationale", "rationale", f"Keep the reason under {MAX_RATIONALE:,} characters.")
+    if isinstance(strength, bool) or not isinstance(strength, int) or not 1 <= strength <= MAX_STRENGTH:
+        raise _refused_field("unknown_strength", "strength", f"The strength is a whole number from 1 to {MAX_STRENGTH}.")
+
+
+def _refused_field(code: str, field: str, message: str) -> JudgementRefused:
+    return JudgementRefused(code, message, {field: [message]})
+
+
+def _find_stored(*, assignment: Assignment, key: UUID) -> Judgement | None:
+    """The row that already answers this request: by its key (withdrawn or not), else the assignment's standing one."""
+    found = list(Judgement.objects.filter(Q(key=key) | Q(assignment=assignment, withdrawn_at=None)))
+    for judgement in found:
+        if judgement.key == key:
+            if judgement.assignment_id != assignment.pk:
+                raise _key_reused()
+            return judgement
+    return found[0] if found else None
+
+
+def _key_reused() -> JudgementRefused:
+    return _refused_field("key_reused", "key", "This key belongs to another judgement. Reload the page and answer again.")
+
+
+def _check_offer(*, assignment: Assignment, choice: str) -> None:
+    if assignment.state == AssignmentState.SKIPPED:
+        raise JudgementRefused("skipped", "You have skipped this comparison. Go back to the queue for the next one.")
+    project = assignment.comparison.project
+    if (choice == "tie" and not project.allows_tie) or (choice == "both_bad" and not project.allows_both_bad):
+        raise _refused_field("not_offered", "choice", f"This project does not offer “{CHOICES[choice].label}”. Choose a side.")
+
+
+def _insert(judgement: Judgement) -> None:
+    """The key is unique in the database: two requests that send one key for two assignments cannot both win."""
+    try:
+        with transaction.atomic():
+            judgement.save(force_insert=True)
+    except IntegrityError:
+        if Judgement.objects.filter(key=judgement.key).exists():
+            raise _key_reused() from None
+        raise
+
+
+@transaction.atomic
+def undo_last_judgement(*, project: Project, annotator: User) -> Assignment | None:
+    """Takes back the annotator's latest answer, be it a judgement or a skip: leases its assignment to them again.
+
+    Sides as before. A judgement's row stays, with `withdrawn_at`. None when there is nothing to undo, or they may no
+    longer judge. Asked again, it goes one further back. Raises JudgementRefused when others have taken a skip's place.
+    """
+    membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
+    if membership is None or not Role(membership.role).may_judge:
+        return None
+    own = Judgement.objects.standing().filter(annotator=annotator, comparison__project=project)
+    judgement = own.select_related("assignment").order_by("-created_at", "-pk").first()
+    skipped = (
+        annotator.assignments.filter(comparison__project=project, state=AssignmentState.SKIPPED, skipped_at__isnull=False)
+        .select_related("comparison__project")
+        .order_by("-skipped_at")
+        .first()
+    )
+    if skipped and (judgement is None or skipped.skipped_at > judgement.created_at):
+        if lock_comparison(skipped.comparison_id).free_places < 1:  # unlike a judgement, a skip gave its place away
+            raise JudgementRefused("taken", "Somebody else has the pair you skipped: the skip cannot be taken back any more.")
+        skipped.skipped_at, skipped.skip_reason = None, ""
+        assignment = lease_again(assignment=skipped)
+    elif judgement:
+        lock_comparison(judgement.comparison_id)
+        judgement.withdrawn_at = timezone.now()
+        judgement.save(update_fields=["withdrawn_at"])
+        assignment = lease_again(assignment=judgement.assignment)
+    else:
+        return None
+    recount_places([assignment.comparison_id])
+    return assignment

@@ -1,0 +1,21 @@
+"""The rows of the collecting half: one file per noun (see docs/architecture.md for the words)."""
+
+from .assignment import Assignment
+from .comparison import Comparison
+from .completion import Completion
+from .judgement import Judgement
+from .people import SignInLink, User
+from .project import Membership, Project
+from .prompt import Prompt
+
+__all__ = [
+    "Assignment",
+    "Comparison",
+    "Completion",
+    "Judgement",
+    "Membership",
+    "Project",
+    "Prompt",
+    "SignInLink",
+    "User",
+]

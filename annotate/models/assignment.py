@@ -1,0 +1,53 @@
+"""Assignments: leases. This annotator has this comparison until then, shown in this order."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from .comparison import Comparison
+from .people import User
+
+
+class AssignmentState(models.TextChoices):
+    LEASED = "leased", "Leased"
+    JUDGED = "judged", "Judged"
+    SKIPPED = "skipped", "Skipped"
+    EXPIRED = "expired", "Expired"
+
+
+class AssignmentQuerySet(models.QuerySet):
+    def live(self):
+        """Leases that still hold a place."""
+        return self.filter(state=AssignmentState.LEASED, expires_at__gt=timezone.now())
+
+    def lapsed(self):
+        """Leases whose time is over but whose place has not been given back yet."""
+        return self.filter(state=AssignmentState.LEASED, expires_at__lte=timezone.now())
+
+
+class Assignment(models.Model):
+    """`id` is what the browser knows; nothing else about the comparison's rows reaches it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
+    annotator = models.ForeignKey(User, on_delete=models.CASCADE, related_name="assignments")
+    swapped = models.BooleanField(help_text="The second completion was shown on the left (as A).")
+    state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
+    leased_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    skip_reason = models.CharField(max_length=200, blank=True)
+    skipped_at = models.DateTimeField(null=True, blank=True)
+
+    objects = AssignmentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["comparison", "annotator"], name="comparison_once_per_annotator"),
+            models.CheckConstraint(condition=Q(state__in=AssignmentState.values), name="assignment_state_is_known"),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(state="leased"), name="assignment_lapsing"),
+            models.Index(fields=["annotator", "leased_at"], condition=Q(state="leased"), name="assignment_own_leases"),
+        ]

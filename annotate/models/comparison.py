@@ -1,0 +1,77 @@
+"""Comparisons: two completions of one prompt, waiting for judgements."""
+
+from django.db import models
+from django.db.models import F, Q
+
+from .completion import Completion
+from .project import Project
+from .prompt import Prompt
+
+
+class Purpose(models.TextChoices):
+    TRAIN = "train", "Training"
+    EVALUATE = "evaluate", "Blind evaluation"
+    GOLD = "gold", "Known answer"
+
+
+class ComparisonState(models.TextChoices):
+    OPEN = "open", "Open"
+    DONE = "done", "Done"
+    RETIRED = "retired", "Retired"  # superseded before anybody judged it
+
+
+class ComparisonQuerySet(models.QuerySet):
+    def open(self):
+        return self.filter(state=ComparisonState.OPEN)
+
+    def claimable(self):
+        """Open, with a place that neither a judgement nor a live lease takes. Answered by an index."""
+        return self.open().filter(free_places__gt=0)
+
+
+class Comparison(models.Model):
+    """A pair (x, y_first, y_second). `first`/`second` is the stored order; what an annotator sees on the left
+    is decided per assignment.
+
+    `free_places` = judgements required − judgements − live leases. It is kept in the same transaction as the
+    row that changes it (`annotate.queue`, `annotate.judging`), so that a claim is one index look-up.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="comparisons")
+    first = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    second = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    purpose = models.CharField(max_length=10, choices=Purpose.choices, default=Purpose.TRAIN)
+    state = models.CharField(max_length=10, choices=ComparisonState.choices, default=ComparisonState.OPEN)
+    priority = models.FloatField(default=0.0, help_text="Higher comes first.")
+    judgements_required = models.PositiveSmallIntegerField()
+    free_places = models.PositiveSmallIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ComparisonQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(first=F("second")),
+                name="comparison_of_two_completions",
+                violation_error_message="A comparison needs two different completions.",
+            ),
+            models.CheckConstraint(condition=Q(free_places__gte=0), name="comparison_is_never_overbooked"),
+            models.CheckConstraint(
+                condition=Q(free_places__lte=F("judgements_required")), name="comparison_places_at_most_required"
+            ),
+        ]
+        indexes = [
+            # `state` is the same in all of its rows; with it, SQLite's planner never prefers `comparison_by_state`
+            # (and a sort of the whole queue) to it.
+            models.Index(
+                "project",
+                "state",
+                F("priority").desc(),
+                "id",
+                condition=Q(state="open", free_places__gt=0),
+                name="comparison_claimable",
+            ),
+            models.Index(fields=["project", "state"], name="comparison_by_state"),
+        ]

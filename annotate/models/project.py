@@ -1,0 +1,103 @@
+"""A project and who may do what in it."""
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from .people import User
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", "Owner"
+    MANAGER = "manager", "Manager"
+    ANNOTATOR = "annotator", "Annotator"
+    VIEWER = "viewer", "Viewer"
+
+    @property
+    def may_manage(self) -> bool:
+        """Train, promote, add people."""
+        return self in (Role.OWNER, Role.MANAGER)
+
+    @property
+    def may_judge(self) -> bool:
+        return self is not Role.VIEWER
+
+    @property
+    def may_see_versions(self) -> bool:
+        """Runs, versions and everybody's figures. Not the annotators: they judge blind."""
+        return self is not Role.ANNOTATOR
+
+
+class Consensus(models.TextChoices):
+    """How the judgements of one comparison become triples (`annotate.consensus`)."""
+
+    MAJORITY = "majority", "Majority"
+
+
+class ProjectQuerySet(models.QuerySet):
+    def visible_to(self, user: User):
+        return self.filter(memberships__user=user)
+
+
+class Project(models.Model):
+    """One body of work: guidelines, members, prompts, and the defaults for sampling and training."""
+
+    slug = models.SlugField(unique=True, max_length=60)
+    name = models.CharField(max_length=100)
+    guidelines = models.TextField(blank=True, help_text="Markdown. Annotators open it with one key.")
+    members = models.ManyToManyField(User, through="Membership", related_name="projects")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    # judging
+    allows_tie = models.BooleanField(default=True)
+    allows_both_bad = models.BooleanField(default=True)
+    judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
+    lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
+    consensus = models.CharField(max_length=20, choices=Consensus.choices, default=Consensus.MAJORITY)
+
+    # generating
+    temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])
+    top_p = models.FloatField(default=1.0, validators=[MinValueValidator(0.01), MaxValueValidator(1.0)])
+    max_new_tokens = models.PositiveIntegerField(default=128, validators=[MinValueValidator(1)])
+    queue_low = models.PositiveIntegerField(default=16, help_text="Generate when fewer comparisons than this are open.")
+    queue_high = models.PositiveIntegerField(default=40, help_text="… until this many are open.")
+
+    # training
+    preset = models.CharField(max_length=40, default="small", help_text="The trainer's preset for a run.")
+    promotes_finished_runs = models.BooleanField(default=True, help_text="A finished run's version starts to serve.")
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(queue_low__lte=models.F("queue_high")),
+                name="project_queue_low_at_most_high",
+                violation_error_message="The low mark of the queue must not be above its high mark.",
+            ),
+            models.CheckConstraint(
+                condition=Q(judgements_required__gte=1),
+                name="project_requires_a_judgement",
+                violation_error_message="At least one judgement per comparison is required.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("project", args=[self.slug])
+
+
+class Membership(models.Model):
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+    joined_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="one_membership_per_person_and_project"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_is_known"),
+        ]

@@ -1,0 +1,54 @@
+"""Places: how many more judgements a comparison can take.
+
+    free_places = judgements required − standing judgements − leases that have not been released   (never below 0)
+
+What keeps it exact: whoever adds, ends or changes an assignment or a judgement holds the lock of its comparison's
+row, and counts again before letting go. On SQLite that lock is the immediate transaction.
+
+What keeps it from deadlock: a transaction waits for the lock of one comparison, its first; further ones it takes only
+when they are free at once (`skip_locked`).
+"""
+
+from collections.abc import Iterable
+
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Greatest
+
+from .models import Assignment, Comparison, Judgement
+from .models.assignment import AssignmentState
+from .models.comparison import ComparisonState
+
+
+def lock_comparison(comparison_id: int) -> Comparison:
+    """The comparison, ours alone until the transaction ends."""
+    return Comparison.objects.select_for_update(no_key=True).get(pk=comparison_id)
+
+
+def lock_if_free(comparison_ids: Iterable[int]) -> list[int]:
+    """Those of the comparisons that nobody else has locked; they are ours until the transaction ends."""
+    found = Comparison.objects.select_for_update(no_key=True, skip_locked=True).filter(pk__in=comparison_ids)
+    return list(found.values_list("pk", flat=True))
+
+
+def _number_of(rows: QuerySet) -> Coalesce:
+    per_comparison = rows.filter(comparison=OuterRef("pk")).order_by().values("comparison")
+    return Coalesce(Subquery(per_comparison.annotate(n=Count("pk")).values("n")), 0)
+
+
+def recount_places(comparison_ids: Iterable[int]) -> None:
+    """Brings `free_places` and `state` of locked comparisons up to date with their leases and judgements.
+
+    Enough judgements make a comparison done; an undone judgement opens it again; a retired one that somebody has
+    judged after all (late) is open for the judgements it still lacks.
+    """
+    standing = _number_of(Judgement.objects.standing())
+    leased = _number_of(Assignment.objects.filter(state=AssignmentState.LEASED))
+    judged_since = Q(state=ComparisonState.RETIRED, n_standing__gt=0)
+    Comparison.objects.filter(pk__in=comparison_ids).annotate(n_standing=standing, n_leased=leased).update(
+        free_places=Greatest(Value(0), F("judgements_required") - F("n_standing") - F("n_leased")),
+        state=Case(
+            When(n_standing__gte=F("judgements_required"), then=Value(ComparisonState.DONE)),
+            When(Q(state=ComparisonState.DONE) | judged_since, then=Value(ComparisonState.OPEN)),
+            default=F("state"),
+        ),
+    )

@@ -1,0 +1,237 @@
+"""The queue: who works on which comparison, and until when.
+
+One way to get work: `claim_comparison`. A lease holds a place of its comparison (`annotate.places`); it ends in a
+judgement, in a skip, or by running out, and then the place is there for somebody else.
+"""
+
+import math
+import secrets
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.utils import timezone
+
+from .models import Assignment, Comparison, Completion, Membership, Project, User
+from .models.assignment import AssignmentState
+from .models.comparison import ComparisonState, Purpose
+from .models.project import Role
+from .places import lock_comparison, lock_if_free, recount_places
+from .refusals import JudgementRefused
+
+MAX_LEASES = 2  # per annotator and project: the pair on screen and the next one
+RELEASED_PER_CLAIM = 50  # so that a claim costs the same however many leases have run out
+
+
+def claim_comparison(*, project: Project, annotator: User, beside: Assignment | None = None) -> Assignment | None:
+    """The annotator's next assignment, leased for the project's time; None when there is no work (`explain_no_work`).
+
+    A lease the annotator already holds comes first (a reload shows the same pair); only then is a comparison
+    taken from the queue, by priority. With `beside`, the pair on screen, the one to show after it is prefetched.
+    Nobody but a member who may judge gets anything.
+    """
+    for wait in (False, True):
+        # The first try passes over comparisons that other claims hold at this moment. If it finds nothing, the second
+        # waits for them: two people who ask for the last comparison at once must both be served if it has two places.
+        with transaction.atomic():
+            if not _lock_membership(project=project, annotator=annotator):
+                return None
+            if own := _own_leases(project=project, annotator=annotator, beside=beside).first():
+                _lease(own, project)
+                return own
+            if not wait:
+                release_lapsed()
+            if assignment := _take_best(project=project, annotator=annotator, wait=wait):
+                return assignment
+    return None
+
+
+def _lock_membership(*, project: Project, annotator: User) -> bool:
+    """Whether they may judge here. Two claims of one person (two tabs) come one after the other from here on."""
+    membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
+    return membership is not None and Role(membership.role).may_judge
+
+
+def _own_leases(*, project: Project, annotator: User, beside: Assignment | None = None) -> QuerySet[Assignment]:
+    """Oldest first. One that has run out is still theirs as long as nobody has needed its place."""
+    leases = Assignment.objects.filter(annotator=annotator, state=AssignmentState.LEASED, comparison__project=project).order_by(
+        "leased_at", "id"
+    )
+    return leases.exclude(pk=beside.pk) if beside else leases
+
+
+def _claimable_by(*, project: Project, annotator: User) -> QuerySet[Comparison]:
+    """Best first, without those the annotator has judged, skipped or has now. A lease that ran out does not count."""
+    theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
+    return Comparison.objects.claimable().filter(~Exists(theirs), project=project).order_by("-priority", "id")
+
+
+def _take_best(*, project: Project, annotator: User, wait: bool) -> Assignment | None:
+    candidates = _claimable_by(project=project, annotator=annotator)
+    comparison = candidates.select_for_update(no_key=True, skip_locked=not wait).first()
+    if comparison is None:
+        return None
+    # If their lease on it ran out before, the same assignment goes on, with the same sides. It is read again under
+    # the lock: they may have sent their late answer at this moment.
+    assignment = Assignment.objects.filter(comparison=comparison, annotator=annotator).first()
+    if assignment is None:
+        assignment = Assignment(comparison=comparison, annotator=annotator, swapped=secrets.choice([True, False]))
+    elif assignment.state != AssignmentState.EXPIRED:
+        return None
+    taken = Comparison.objects.claimable().filter(pk=comparison.pk).update(free_places=F("free_places") - 1)
+    if not taken:  # a place is never taken on the lock's word alone
+        return None
+    assignment.leased_at = timezone.now()
+    _lease(assignment, project)
+    return assignment
+
+
+def _lease(assignment: Assignment, project: Project) -> None:
+    assignment.state = AssignmentState.LEASED
+    assignment.expires_at = _lease_end(project)
+    assignment.save()
+
+
+def _lease_end(project: Project) -> datetime:
+    return timezone.now() + timedelta(minutes=project.lease_minutes)
+
+
+def renew_lease(*, assignment: Assignment) -> bool:
+    """Starts the lease's time again (the page is open and visible). False when it is no longer a lease: its place
+    was given back; an answer is taken all the same (`annotate.judging`)."""
+    end = _lease_end(assignment.comparison.project)
+    renewed = Assignment.objects.filter(pk=assignment.pk, state=AssignmentState.LEASED).update(expires_at=end)
+    if renewed:
+        assignment.expires_at = end
+    return bool(renewed)
+
+
+@transaction.atomic
+def lease_again(*, assignment: Assignment) -> Assignment:
+    """Gives an undone assignment back to its annotator, as the first to be shown, with the sides it had.
+
+    The caller holds the comparison's lock and counts its places afterwards. Of the leases beyond `MAX_LEASES`, the
+    youngest (the prefetched ones) are released.
+    """
+    project = assignment.comparison.project
+    others = _own_leases(project=project, annotator=assignment.annotator, beside=assignment)
+    if oldest := others.first():
+        assignment.leased_at = min(assignment.leased_at, oldest.leased_at - timedelta(milliseconds=1))
+    _lease(assignment, project)
+    _release(others.reverse()[: max(0, others.count() - (MAX_LEASES - 1))])
+    return assignment
+
+
+@transaction.atomic
+def skip_comparison(*, annotator: User, assignment_id: UUID, reason: str = "") -> Assignment:
+    """Frees the place; the comparison is never served to this annotator again. Doing it twice changes nothing."""
+    assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+    lock_comparison(assignment.comparison_id)
+    assignment.refresh_from_db(fields=["state", "skip_reason"])
+    if assignment.state == AssignmentState.JUDGED:
+        raise JudgementRefused("judged", "You have already judged this comparison. Undo the judgement first.")
+    if assignment.state != AssignmentState.SKIPPED:
+        assignment.state = AssignmentState.SKIPPED
+        assignment.skip_reason = storable(reason)[: Assignment._meta.get_field("skip_reason").max_length]
+        assignment.skipped_at = timezone.now()
+        assignment.save(update_fields=["state", "skip_reason", "skipped_at"])
+        recount_places([assignment.comparison_id])
+    return assignment
+
+
+def find_assignment(*, annotator: User, assignment_id: UUID) -> Assignment:
+    """The annotator's own assignment, while they may judge. One refusal for all else: an outsider learns nothing."""
+    assignment = Assignment.objects.select_related("comparison__project").filter(pk=assignment_id, annotator=annotator).first()
+    if assignment:
+        role = assignment.comparison.project.memberships.filter(user=annotator).values_list("role", flat=True).first()
+        if role and Role(role).may_judge:
+            return assignment
+    raise JudgementRefused("not_yours", "This comparison was not handed out to you. Go back to the queue for the next one.")
+
+
+def storable(text: str) -> str:
+    """The text without what no database takes (NUL, half a surrogate pair): nobody's words are lost for that."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+@transaction.atomic
+def release_lapsed(*, limit: int = RELEASED_PER_CLAIM) -> int:
+    """Gives back the places of leases that have run out, in all projects, the longest over first. Returns how many."""
+    return _release(Assignment.objects.lapsed().order_by("expires_at")[:limit])
+
+
+@transaction.atomic
+def release_leases(*, project: Project, annotator: User) -> int:
+    """Gives back all places somebody holds in the project (they have left, or may no longer judge)."""
+    return _release(_own_leases(project=project, annotator=annotator))
+
+
+def _release(leases: QuerySet[Assignment]) -> int:
+    """Ends those leases whose comparison nobody else has locked. One that was renewed meanwhile is left alone."""
+    found = list(leases.values_list("pk", "comparison_id", "expires_at"))
+    if not found:
+        return 0
+    locked = set(lock_if_free([comparison_id for _, comparison_id, _ in found]))
+    ended = [(pk, comparison_id) for pk, comparison_id, _ in found if comparison_id in locked]
+    latest = max(expires_at for _, _, expires_at in found)
+    count = Assignment.objects.filter(
+        pk__in=[pk for pk, _ in ended], state=AssignmentState.LEASED, expires_at__lte=latest
+    ).update(state=AssignmentState.EXPIRED)
+    recount_places([comparison_id for _, comparison_id in ended])
+    return count
+
+
+@transaction.atomic
+def supersede(*, project: Project, version_id: int) -> tuple[int, int]:
+    """Makes the queue that of the version that serves now. Returns how many were (retired, reopened).
+
+    Open training comparisons of which that version wrote neither answer are retired, if nobody has judged them and
+    nobody is at work on them: those that are judged in part stay open, so that no judgement is wasted. Retired
+    ones of which it wrote an answer are opened again, so a rollback brings them back. Imported answers
+    (without a version) are never out of date.
+    """
+
+    def written(**conditions: object) -> tuple[Exists, Exists]:
+        return tuple(Exists(Completion.objects.filter(pk=OuterRef(side), **conditions)) for side in ("first_id", "second_id"))
+
+    by_it, by_any = written(version_id=version_id), written(version__isnull=False)
+    # All places free = no judgement and no lease. It stands on the row itself, so that the database checks it again
+    # when the row was changed by a claim at the same moment.
+    untouched = Comparison.objects.filter(project=project, purpose=Purpose.TRAIN, free_places=F("judgements_required"))
+    retired = untouched.filter(by_any[0], by_any[1], ~by_it[0], ~by_it[1], state=ComparisonState.OPEN).update(
+        state=ComparisonState.RETIRED
+    )
+    reopened = untouched.filter(by_it[0] | by_it[1], state=ComparisonState.RETIRED).update(state=ComparisonState.OPEN)
+    return retired, reopened
+
+
+def explain_no_work(*, project: Project, annotator: User) -> str:
+    """In words, why `claim_comparison` has nothing for this person, and what will change that."""
+    comparisons = project.comparisons.all()
+    if not comparisons.exists():
+        if not project.prompts.exists():
+            return "This project has no prompts yet. Answers can be compared as soon as somebody imports some."
+        return "No answers have been generated yet. They appear here as soon as the model has written them."
+    if not comparisons.open().exists():
+        return "Every open comparison has been judged. New ones appear here as soon as the model has written them."
+    if _claimable_by(project=project, annotator=annotator).exists():
+        return "There is a comparison for you again. Reload the page."
+    theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
+    left = comparisons.open().filter(~Exists(theirs))
+    count = left.count()
+    if not count:
+        return "You have answered every open comparison. What is left needs the judgement of others; new ones will come."
+    first_end = (
+        Assignment.objects.filter(comparison__in=left, state=AssignmentState.LEASED)
+        .order_by("expires_at").values_list("expires_at", flat=True).first()
+    )  # fmt: skip
+    what = "The last open comparison is" if count == 1 else f"The last {count} open comparisons are"
+    return (
+        f"{what} with other annotators. One comes back to you if it is left unanswered, {_in_minutes(first_end)} at the earliest."
+    )
+
+
+def _in_minutes(moment: datetime | None) -> str:
+    minutes = max(1, math.ceil((moment - timezone.now()).total_seconds() / 60)) if moment else 1
+    return "in a minute" if minutes == 1 else f"in {minutes} minutes"

@@ -1,0 +1,28 @@
+"""Addresses of the collecting half."""
+
+from django.contrib.auth.views import LogoutView
+from django.urls import path
+
+from .api.judging import JudgementView, NextView
+from .views import compare, members, people, projects
+
+urlpatterns = [
+    path("", projects.projects, name="projects"),
+    path("sign-in/", people.SignIn.as_view(), name="sign_in"),
+    path("sign-in/<str:token>/", people.sign_in_link, name="sign_in_link"),
+    path("sign-out/", LogoutView.as_view(), name="sign_out"),
+    path("account/", people.account, name="account"),
+    path("projects/<slug:slug>/guidelines/", projects.guidelines, name="guidelines"),
+    path("projects/<slug:slug>/compare/", compare.compare, name="compare"),
+    path("projects/<slug:slug>/compare/next/", compare.compare_next, name="compare_next"),
+    path("projects/<slug:slug>/compare/judge/", compare.compare_judge, name="compare_judge"),
+    path("projects/<slug:slug>/compare/skip/", compare.compare_skip, name="compare_skip"),
+    path("projects/<slug:slug>/compare/undo/", compare.compare_undo, name="compare_undo"),
+    path("projects/<slug:slug>/compare/renew/", compare.compare_renew, name="compare_renew"),
+    path("projects/<slug:slug>/members/", members.members, name="members"),
+    path("projects/<slug:slug>/members/<int:user_id>/link/", members.member_link, name="member_link"),
+    path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),
+    path("projects/<slug:slug>/members/<int:user_id>/remove/", members.member_remove, name="member_remove"),
+    path("api/v1/projects/<slug:slug>/next/", NextView.as_view(), name="api_next"),
+    path("api/v1/projects/<slug:slug>/judgements/", JudgementView.as_view(), name="api_judgements"),
+]

@@ -1,0 +1,203 @@
+"""The compare page: a pair, four answers, and what goes on around them.
+
+Every address answers a plain form (redirect, or the page again with 422/409) and the page's script, which asks for
+JSON or for the fragment `_pair.html`. Nothing here names a completion, a comparison, a prompt or a version.
+"""
+
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.forms import Form
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.vary import vary_on_headers
+
+from ..access import ProjectRequest, project_view
+from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
+from ..judging import JudgementRefused, record_judgement, undo_last_judgement
+from ..markdown import render as render_markdown
+from ..models import Assignment
+from ..progress import progress_of
+from ..queue import claim_comparison, explain_no_work, renew_lease, skip_comparison
+
+SKIP_REASONS = [
+    "I do not know enough about it",
+    "The two are the same",
+    "The question makes no sense",
+    "Offensive or unsafe",
+    "Cannot be displayed",
+]
+
+
+def for_same_person(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Refuses what a page made for one person sends in the name of another, who has signed in in the same browser since."""
+
+    @wraps(view)
+    def checked(request: ProjectRequest) -> HttpResponse:
+        if request.POST.get("person", "") not in ("", str(request.user.pk)):
+            return refuse(request, 403, "other_person", "Somebody else is signed in now. Reload the page.")
+        return view(request)
+
+    return checked
+
+
+@require_GET
+@never_cache
+@project_view(may="may_judge")
+def compare(request: ProjectRequest) -> HttpResponse:
+    return render_page(request, claim_comparison(project=request.project, annotator=request.user))
+
+
+@require_POST
+@never_cache
+@project_view(may="may_judge")
+@for_same_person
+def compare_next(request: ProjectRequest) -> HttpResponse:
+    """The next pair as a fragment, leased at once. `beside`: the one on the screen, which is not handed out again."""
+    form = BesideForm(request.POST)
+    if not form.is_valid():
+        return refuse(request, 422, "invalid", "That comparison has no such name.", form)
+    beside = find_own(request, form.cleaned_data["beside"])
+    assignment = claim_comparison(project=request.project, annotator=request.user, beside=beside)
+    return render(request, "annotate/_pair.html", pair_context(request, assignment))
+
+
+@require_POST
+@never_cache
+@vary_on_headers("Accept")
+@project_view(may="may_judge")
+@for_same_person
+def compare_judge(request: ProjectRequest) -> HttpResponse:
+    form = JudgementForm(request.POST)
+    if not form.is_valid():
+        return refuse(request, 422, "invalid", "Some fields are not valid.", form)
+    asked = form.cleaned_data
+    try:
+        record_judgement(
+            annotator=request.user,
+            assignment_id=asked["assignment"],
+            key=asked["key"],
+            choice=asked["choice"],
+            seconds=asked["seconds"],
+            rationale=asked["rationale"],
+        )
+    except JudgementRefused as refusal:
+        return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
+    return accept(request, "Saved.")
+
+
+@require_POST
+@never_cache
+@vary_on_headers("Accept")
+@project_view(may="may_judge")
+@for_same_person
+def compare_skip(request: ProjectRequest) -> HttpResponse:
+    form = SkipForm(request.POST)
+    if not form.is_valid():
+        return refuse(request, 422, "invalid", "Some fields are not valid.", form)
+    try:
+        skip_comparison(annotator=request.user, assignment_id=form.cleaned_data["assignment"], reason=form.cleaned_data["reason"])
+    except JudgementRefused as refusal:
+        return refuse(request, 409, refusal.code, refusal.message, form, refusal.fields)
+    return accept(request, "Skipped.")
+
+
+@require_POST
+@never_cache
+@vary_on_headers("Accept")
+@project_view(may="may_judge")
+@for_same_person
+def compare_undo(request: ProjectRequest) -> HttpResponse:
+    """Takes back the person's last judgement or skip and shows its pair again."""
+    try:
+        assignment = undo_last_judgement(project=request.project, annotator=request.user)
+    except JudgementRefused as refusal:
+        return refuse(request, 409, refusal.code, refusal.message)
+    if assignment is None:
+        return refuse(request, 409, "nothing_to_undo", "There is no answer of yours to take back.")
+    if wants_json(request):
+        return render(request, "annotate/_pair.html", {**pair_context(request, assignment), "rationale": said_before(assignment)})
+    messages.info(request, "Taken back: judge this pair again.")
+    return render_page(request, assignment, rationale=said_before(assignment))
+
+
+def said_before(assignment: Assignment) -> str:
+    """The reason written with a judgement that was taken back: it is there to be changed, not to be written again."""
+    last = assignment.judgements.order_by("-created_at", "-pk").first()
+    return last.rationale if last else ""
+
+
+@require_POST
+@never_cache
+@project_view(may="may_judge")
+@for_same_person
+def compare_renew(request: ProjectRequest) -> HttpResponse:
+    """Keeps a lease while its page is visible. `held` is false when the lease is lost."""
+    form = AssignmentForm(request.POST)
+    if not form.is_valid():
+        return refuse(request, 422, "invalid", "That comparison has no such name.", form)
+    assignment = find_own(request, form.cleaned_data["assignment"])
+    return JsonResponse({"held": assignment is not None and renew_lease(assignment=assignment)})
+
+
+def find_own(request: ProjectRequest, assignment_id: uuid.UUID | None) -> Assignment | None:
+    """The person's own assignment in this project. Another's is as good as none."""
+    own = Assignment.objects.select_related("comparison__project")
+    return own.filter(pk=assignment_id, annotator=request.user, comparison__project=request.project).first()
+
+
+def wants_json(request: ProjectRequest) -> bool:
+    """The page's script asks for JSON; a plain form does not."""
+    return request.headers.get("Accept", "").startswith("application/json")
+
+
+def accept(request: ProjectRequest, text: str) -> HttpResponse:
+    if wants_json(request):
+        progress = progress_of(project=request.project, annotator=request.user)
+        shown = {name: progress[name] for name in ("mine_today", "done", "total")}
+        return JsonResponse({"message": text, "progress": shown})
+    messages.success(request, text)
+    return redirect("compare", request.project.slug)
+
+
+def refuse(
+    request: ProjectRequest, status: int, code: str, message: str, form: Form | None = None, fields: dict[str, Any] | None = None
+) -> HttpResponse:
+    """An error in the one shape, or the page again with the message at its field and what the person had written."""
+    fields = fields or (form.errors if form else {})
+    if wants_json(request):
+        return JsonResponse({"code": code, "message": message, "fields": fields}, status=status)
+    assignment = claim_comparison(project=request.project, annotator=request.user)
+    kept = request.POST.get("rationale", "")
+    return render_page(request, assignment, status=status, error=message, fields=fields, rationale=kept)
+
+
+def render_page(request: ProjectRequest, assignment: Assignment | None, status: int = 200, **context: Any) -> HttpResponse:
+    context |= pair_context(request, assignment)
+    context |= {
+        "progress": progress_of(project=request.project, annotator=request.user),
+        "guidelines": render_markdown(request.project.guidelines, breaks=False),
+        "renew_seconds": min(60, 20 * request.project.lease_minutes),  # twice missed, the lease still stands
+    }
+    return render(request, "annotate/compare.html", context, status=status)
+
+
+def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict[str, Any]:
+    """All that a pair's page may know: the words, and the assignment's name."""
+    if assignment is None:
+        return {"assignment": None, "reason": explain_no_work(project=request.project, annotator=request.user)}
+    comparison = assignment.comparison
+    first, second = comparison.first.text, comparison.second.text
+    a, b = (second, first) if assignment.swapped else (first, second)
+    return {
+        "assignment": assignment.pk,
+        "key": uuid.uuid4(),
+        "turns": [{"role": turn["role"], "html": render_markdown(turn["content"])} for turn in comparison.prompt.messages],
+        "answers": [{"side": "a", "text": a, "html": render_markdown(a)}, {"side": "b", "text": b, "html": render_markdown(b)}],
+        "skip_reasons": SKIP_REASONS,
+    }

@@ -1,0 +1,44 @@
+"""What is said when a page or an address of the API fails on our side: pages and programs alike hear what and what next."""
+
+import errno
+import sys
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+SAFE = "Nothing of this was saved; what was saved before is safe."
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500. It is called while the exception is handled: what the server lacks is a 503, to be tried again."""
+    status, code, message = explain(sys.exc_info()[1])
+    if request.path.startswith("/api/") or request.headers.get("Accept", "").startswith("application/json"):
+        return JsonResponse({"code": code, "message": message, "fields": {}}, status=status)
+    return render(None, "500.html", {"status": status, "message": message}, status=status)
+
+
+def explain(error: BaseException | None) -> tuple[int, str, str]:
+    """(status, code, message). The error itself is in the log only: it may hold what is nobody else's business."""
+    if is_full(error):
+        return (
+            503,
+            "disk_full",
+            f"The server's disk is full. {SAFE} Whoever runs it must free some space; then try again.",
+        )
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+        return 503, "not_writable", f"The server may not write to its own directory. {SAFE} Whoever runs it must correct that."
+    if isinstance(error, OperationalError | InterfaceError):
+        text = "may only be read" if "readonly" in str(error) else "does not answer at the moment"
+        return 503, "database_away", f"The server's database {text}. {SAFE} Try again in a moment; its log says more."
+    message = "What you had saved is safe. The error is in the server's log, with the time it happened. Try again in a moment."
+    return 500, "server_error", message
+
+
+def is_full(error: BaseException | None) -> bool:
+    """SQLite and PostgreSQL tell a full disk in words only."""
+    if isinstance(error, OperationalError):
+        return "disk is full" in str(error) or "No space left" in str(error)
+    return isinstance(error, OSError) and error.errno in NO_SPACE

@@ -1,0 +1,1 @@
+"""`make demo`: the whole loop on the real model, with scripted annotators instead of people."""

@@ -1,0 +1,431 @@
+// The compare page. Without this script it is a page of plain forms; with it, the next pair is there before it is asked
+// for, every action has a key, and no answer is lost when the server is away (outbox.js).
+"use strict";
+(() => {
+  const page = document.querySelector(".compare");
+  const { person, project, next, judge, skip, undo, renew } = page.dataset;
+  const byId = (id) => document.getElementById(id);
+  const pairNow = () => byId("pair");
+  const idOf = (pair) => pair.dataset.assignment;
+  const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const SETTLE_MS = { key: 250, pointer: 500 }; // the second half of a double click must not judge the pair that has just come
+  const LABELS = { a: "A is better", b: "B is better", tie: "Tie", both_bad: "Both bad" };
+
+  let source = pairNow().outerHTML; // of the pair on screen, as it came
+  let ahead = []; // pairs fetched before they are needed
+  let shownAt = 0;
+  let busy = false;
+  let prefetching = null;
+  let polling = 0;
+  const toggles = { raw: false, difference: false };
+
+  const outbox = new Prefloop.Outbox({
+    person,
+    project,
+    addresses: { judge, skip },
+    onSettled(item, { outcome, body }) {
+      if (outcome === "ok") {
+        if (body.progress) showProgress(body.progress);
+        if (item.kind === "judge") say(`Saved: ${item.label}`);
+      } else tell(`Your answer “${item.label}” was not recorded. ${body?.message ?? ""}`);
+    },
+    onChange: showBanner,
+  });
+
+  // -- what the page says --------------------------------------------------------------------------------
+  function say(text) {
+    const line = byId("said");
+    if (line) line.textContent = text;
+  }
+
+  function announce(text) {
+    byId("live").textContent = "";
+    requestAnimationFrame(() => (byId("live").textContent = text));
+  }
+
+  function tell(text) {
+    const box = byId("word");
+    box.querySelector("[data-text]").textContent = text;
+    box.hidden = !text;
+  }
+
+  function showBanner(trouble = outbox.trouble) {
+    const banner = byId("outbox-banner");
+    const waiting = outbox.size;
+    const reason = {
+      away: "The server cannot be reached. ",
+      signed_out: "You are signed out, or may no longer judge here. ",
+      other_person: "Somebody else is signed in in this browser. ",
+    }[trouble];
+    banner.hidden = !reason;
+    if (!reason) return;
+    const kept = waiting ? `Your answers are kept in this browser: ${waiting} waiting. ` : "";
+    const then = trouble === "away" ? "Trying again …" : "";
+    banner.querySelector("[data-text]").textContent = reason + kept + then;
+    banner.querySelector("[data-sign-in-link]").hidden = trouble === "away";
+  }
+
+  function showProgress(progress) {
+    for (const place of document.querySelectorAll("[data-progress]")) place.textContent = progress[place.dataset.progress];
+    const bar = document.querySelector("[data-progress-bar]");
+    bar.max = progress.total || 1;
+    bar.value = progress.done;
+  }
+
+  function setBusy(value) {
+    busy = value;
+    page.classList.toggle("busy", value);
+    page.setAttribute("aria-busy", String(value));
+  }
+
+  // -- time on task: while the page is visible -----------------------------------------------------------
+  const clock = { spent: 0, since: null };
+  const tickOn = () => (clock.since ??= performance.now());
+  const tickOff = () => {
+    if (clock.since !== null) clock.spent += performance.now() - clock.since;
+    clock.since = null;
+  };
+  function restartClock() {
+    clock.spent = 0;
+    clock.since = document.visibilityState === "visible" ? performance.now() : null;
+  }
+  function secondsSpent() {
+    const running = clock.since === null ? 0 : performance.now() - clock.since;
+    return ((clock.spent + running) / 1000).toFixed(1);
+  }
+
+  // -- showing a pair ------------------------------------------------------------------------------------
+  function parse(html) {
+    const holder = document.createElement("template");
+    holder.innerHTML = html;
+    return holder.content.querySelector("#pair");
+  }
+
+  function show(html) {
+    const said = byId("said")?.textContent ?? "";
+    source = html;
+    pairNow().replaceWith(parse(html));
+    prepare();
+    say(said);
+    window.scrollTo(0, 0);
+    byId("prompt-title").focus({ preventScroll: true });
+  }
+
+  function prepare() {
+    const pair = pairNow();
+    shownAt = performance.now();
+    restartClock();
+    for (const tool of pair.querySelectorAll(".pair-tools, [data-why], [data-polling]")) tool.hidden = false;
+    foldPrompt(pair);
+    applyToggles();
+    if (idOf(pair)) prefetch();
+    else poll();
+  }
+
+  function foldPrompt(pair) {
+    const body = pair.querySelector(".prompt-body");
+    if (!body || body.scrollHeight <= Math.max(220, 0.36 * window.innerHeight)) return;
+    pair.querySelector("[data-fold]").hidden = false;
+    setFold(pair, true);
+  }
+
+  function setFold(pair, folded) {
+    const prompt = pair.querySelector(".prompt");
+    const button = pair.querySelector("[data-fold]");
+    const isTalk = pair.querySelectorAll(".turn").length > 1; // of a conversation its end is what matters
+    prompt.classList.toggle("folded", folded);
+    prompt.classList.toggle("folded-end", folded && isTalk);
+    button.setAttribute("aria-expanded", String(!folded));
+    button.querySelector("span").textContent = folded ? "Whole prompt" : "Fold prompt";
+    const body = pair.querySelector(".prompt-body");
+    body.scrollTop = folded && isTalk ? body.scrollHeight : 0;
+  }
+
+  function applyToggles() {
+    const pair = pairNow();
+    for (const [name, on] of Object.entries(toggles)) {
+      pair.querySelector(`[data-toggle=${name}]`)?.setAttribute("aria-pressed", String(on));
+    }
+    for (const kind of ["rendered", "raw"]) {
+      const sides = pair.querySelectorAll(`[data-${kind}]`);
+      for (const side of sides) {
+        side.hidden = (kind === "raw") !== toggles.raw;
+        Prefloop.unmarkDifferences(side);
+      }
+      if (sides.length === 2 && toggles.difference && !sides[0].hidden) Prefloop.markDifferences(...sides);
+    }
+    document.dispatchEvent(new CustomEvent("prose"));
+  }
+
+  // -- getting pairs -------------------------------------------------------------------------------------
+  // The next pair as HTML, or null when the server gives none now. Only when nothing waits in the outbox: a pair whose
+  // answer has not arrived would be handed out again.
+  async function fetchPair(beside = "") {
+    const { outcome, body } = await Prefloop.post(next, { person, beside }, { html: true });
+    showBanner(outcome === "ok" || outcome === "refused" ? outbox.trouble : outcome);
+    if (outcome !== "ok") return null;
+    const id = idOf(parse(body));
+    return id && (id === beside || outbox.holds(id)) ? null : body;
+  }
+
+  async function prefetch() {
+    prefetching ??= (async () => {
+      await outbox.drained();
+      const beside = idOf(pairNow());
+      if (!beside || ahead.length) return;
+      const html = await fetchPair(beside);
+      if (html && idOf(parse(html)) && beside === idOf(pairNow()) && !ahead.length) ahead.push(html);
+    })().finally(() => (prefetching = null));
+    return prefetching;
+  }
+
+  async function advance(words) {
+    announce(words);
+    if (!ahead.length) {
+      setBusy(true);
+      await prefetching;
+      for (let tries = 0; !ahead.length; tries += 1) {
+        await outbox.drained();
+        const html = await fetchPair();
+        if (html) ahead.push(html);
+        else await sleep(tries ? Math.min(20, tries * 2) : 0.1); // the answer may only just have arrived
+      }
+      setBusy(false);
+    }
+    show(ahead.shift());
+  }
+
+  async function poll() {
+    const mine = ++polling;
+    for (let seconds = 4; ; seconds = Math.min(30, seconds * 1.4)) {
+      await sleep(seconds);
+      if (mine !== polling || idOf(pairNow()) || busy) return;
+      if (document.visibilityState !== "visible") continue;
+      await outbox.drained();
+      const html = await fetchPair();
+      if (mine !== polling || !html || idOf(pairNow())) continue;
+      const arrived = parse(html);
+      if (idOf(arrived)) {
+        announce("A comparison has arrived.");
+        show(html);
+        return;
+      }
+      pairNow().querySelector(".empty > p").textContent = arrived.querySelector(".empty > p").textContent;
+    }
+  }
+
+  // -- what an annotator does ----------------------------------------------------------------------------
+  function isReady(by) {
+    return !busy && idOf(pairNow()) && performance.now() - shownAt >= SETTLE_MS[by];
+  }
+
+  function choose(choice, by) {
+    const button = pairNow().querySelector(`.choice[value="${choice}"]`);
+    if (!button || !isReady(by)) return;
+    const label = LABELS[choice];
+    const rationale = byId("rationale").value;
+    const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale };
+    tell("");
+    say(`Sending: ${label}`);
+    outbox.add("judge", fields, label);
+    advance("Saved. Next comparison.");
+  }
+
+  function skipPair(reason, by) {
+    if (!isReady(by)) return;
+    tell("");
+    say("Skipped");
+    outbox.add("skip", { assignment: idOf(pairNow()), person, reason }, "Skip");
+    advance("Skipped. Next comparison.");
+  }
+
+  async function takeBack() {
+    if (busy) return;
+    setBusy(true);
+    await outbox.flush();
+    if (outbox.size) {
+      setBusy(false);
+      return tell("Your last answer has not reached the server yet. It can be taken back when the server answers again.");
+    }
+    await prefetching;
+    const { outcome, body } = await Prefloop.post(undo, { person }, { html: true });
+    setBusy(false);
+    if (outcome === "ok") {
+      ahead = idOf(pairNow()) ? [source] : []; // the pair on screen comes next; the server has released the one after it
+      tell("");
+      show(body);
+      say("Taken back");
+      announce("Your last answer is taken back. Judge this pair again.");
+    } else if (outcome === "refused") tell(body.message);
+    else showBanner(outcome);
+  }
+
+  async function keepLeases() {
+    if (document.visibilityState !== "visible" || busy) return;
+    const current = idOf(pairNow());
+    const leased = [current, ...ahead.map((html) => idOf(parse(html)))].filter(Boolean);
+    for (const assignment of leased) {
+      const { outcome, body } = await Prefloop.post(renew, { person, assignment });
+      if (outcome !== "ok" || body.held) continue;
+      ahead = ahead.filter((html) => idOf(parse(html)) !== assignment);
+      if (assignment === idOf(pairNow()) && !busy) {
+        tell("The comparison you had open went back to the queue, because the page was away for too long. Here is the next one.");
+        return advance("The comparison went back to the queue. Next comparison.");
+      }
+    }
+    prefetch();
+  }
+
+  // -- keys and clicks -----------------------------------------------------------------------------------
+  const keysAreOn = () => byId("keys-on").checked;
+
+  const ACTIONS = {
+    1: () => choose("a", "key"),
+    arrowleft: () => choose("a", "key"),
+    2: () => choose("b", "key"),
+    arrowright: () => choose("b", "key"),
+    3: () => choose("tie", "key"),
+    t: () => choose("tie", "key"),
+    4: () => choose("both_bad", "key"),
+    x: () => choose("both_bad", "key"),
+    u: takeBack,
+    s: () => openSkip(true),
+    d: () => toggle("difference"),
+    r: () => toggle("raw"),
+    p: () => pairNow().querySelector("[data-fold]:not([hidden])")?.click(),
+    w: openWhy,
+    g: () => openDialog("guidelines"),
+    "?": () => openDialog("help"),
+  };
+
+  function toggle(name) {
+    toggles[name] = !toggles[name];
+    applyToggles();
+  }
+
+  function openDialog(id) {
+    const dialog = byId(id);
+    if (dialog.open) dialog.close();
+    else dialog.showModal();
+  }
+
+  function openSkip(open) {
+    const menu = byId("skip");
+    if (!menu) return;
+    menu.open = open;
+    if (open) menu.querySelector("button").focus();
+    else menu.querySelector("summary").focus();
+  }
+
+  function openWhy() {
+    const box = pairNow().querySelector(".why");
+    if (!box) return;
+    box.removeAttribute("data-folded");
+    byId("rationale").focus();
+  }
+
+  function isTyping(target) {
+    return target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") !== null;
+  }
+
+  // In a box that scrolls sideways (a wide table, code) the arrows belong to the box.
+  function scrollsSideways(target) {
+    for (let box = target; box && box !== page; box = box.parentElement) {
+      if (box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible") return true;
+    }
+    return false;
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || event.repeat) return;
+    if (isTyping(event.target)) {
+      if (event.key === "Escape" && event.target.id === "rationale") byId("prompt-title").focus();
+      return;
+    }
+    const key = event.key.toLowerCase();
+    const dialog = document.querySelector("dialog[open]");
+    if (dialog && !(key === "g" && dialog.id === "guidelines") && !(key === "?" && dialog.id === "help")) return;
+    const undoKey = key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
+    if (undoKey) {
+      event.preventDefault();
+      takeBack();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || !keysAreOn()) return;
+    const menu = byId("skip");
+    if (menu?.open) {
+      const reasons = [...menu.querySelectorAll("button")];
+      if (key === "escape" || key === "s") openSkip(false);
+      else if (/^[0-9]$/.test(key)) (key === "0" ? reasons.at(-1) : reasons.slice(0, -1)[Number(key) - 1])?.click();
+      else if (key === "arrowdown" || key === "arrowup") {
+        const at = reasons.indexOf(document.activeElement) + (key === "arrowdown" ? 1 : -1);
+        reasons[(at + reasons.length) % reasons.length].focus();
+      } else return;
+      event.preventDefault();
+      return;
+    }
+    const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : null;
+    if (!action || (key.startsWith("arrow") && scrollsSideways(event.target))) return;
+    event.preventDefault();
+    action();
+  });
+
+  document.addEventListener("submit", (event) => {
+    if (!page.contains(event.target)) return;
+    const by = event.submitter?.matches(":focus-visible") ? "key" : "pointer";
+    if (event.target.id === "judge") choose(event.submitter.value, by);
+    else if (event.target.id === "undo") takeBack();
+    else if (event.target.matches(".skip-form")) skipPair(event.submitter.value, by);
+    else return;
+    event.preventDefault();
+  });
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest("[data-toggle], [data-fold], [data-why], [data-open]");
+    const menu = byId("skip");
+    if (menu?.open && !menu.contains(event.target)) menu.open = false;
+    if (!target) return;
+    if (target.dataset.toggle) toggle(target.dataset.toggle);
+    else if ("fold" in target.dataset) setFold(pairNow(), target.getAttribute("aria-expanded") === "true");
+    else if ("why" in target.dataset) openWhy();
+    else {
+      event.preventDefault();
+      openDialog(target.dataset.open);
+    }
+  });
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") {
+      tickOn();
+      keepLeases();
+    } else tickOff();
+  });
+
+  byId("keys-on").addEventListener("change", (event) => {
+    try {
+      localStorage.setItem("prefloop.keys", event.target.checked ? "on" : "off");
+    } catch {
+      // It lasts for this page.
+    }
+  });
+
+  // -- start: what an earlier visit could not send goes first --------------------------------------------
+  (async () => {
+    page.classList.add("scripted");
+    try {
+      byId("keys-on").checked = localStorage.getItem("prefloop.keys") !== "off";
+    } catch {
+      // Keys are on.
+    }
+    setInterval(keepLeases, Number(page.dataset.renewSeconds) * 1000);
+    if (outbox.size) {
+      setBusy(true);
+      const stale = outbox.holds(idOf(pairNow())); // already judged here, as far as its annotator is concerned
+      await outbox.flush();
+      showBanner();
+      if (stale) return advance("Your kept answers have been sent. Next comparison.");
+      setBusy(false);
+    }
+    prepare();
+  })();
+})();

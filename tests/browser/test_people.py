@@ -1,0 +1,56 @@
+"""The pages around the comparing, looked at by axe in both themes and both sizes, and used."""
+
+import pytest
+from playwright.sync_api import expect
+
+from annotate.models import User
+from tests.browser.conftest import PHONE, WIDE
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
+
+
+@pytest.mark.parametrize("scheme, size", [("light", WIDE), ("dark", PHONE)], ids=["light-wide", "dark-phone"])
+def test_axe_has_nothing_to_say(page, sign_in, owner, annotator, project, no_violations, scheme, size):
+    project.guidelines = "# How\n\n- `code` [link](https://example.org)\n\n> quote\n\n```python\ndef f(): return 'x'  # why\n```"
+    project.save()
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(size)
+    for address in ("/sign-in/", "/sign-in/nonsense/", "/no-such-page/"):
+        page.goto(address)
+        no_violations(page)
+    sign_in(page, owner)
+    for address in ("/", "/account/", "/projects/taste/guidelines/", "/projects/taste/members/"):
+        page.goto(address)
+        no_violations(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.get_by_role("button", name="New sign-in link for anna").click()
+    expect(page.get_by_label("Sign-in link", exact=True)).to_be_visible()
+    page.locator(".bar-end summary").click()
+    no_violations(page)
+
+
+def test_the_theme_is_chosen_and_kept(page, sign_in, owner):
+    sign_in(page, owner)
+    page.goto("/account/")
+    page.locator(".theme-choice").get_by_role("button", name="Dark").click()
+    page.goto("/")
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == "rgb(18, 19, 17)"
+
+
+def test_adding_a_person_who_then_signs_in(page, chromium, live_server, settings, sign_in, owner):
+    sign_in(page, owner)
+    page.goto("/projects/taste/members/")
+    page.get_by_label("User name").fill("nadia")
+    page.get_by_role("button", name="Add and make a sign-in link").click()
+    link = page.get_by_label("Sign-in link", exact=True).input_value().replace(settings.BASE_URL, live_server.url)
+    with chromium.new_context(base_url=live_server.url) as hers:
+        other = hers.new_page()
+        other.goto(link)
+        other.get_by_role("button", name="Sign in").click()
+        expect(other.get_by_role("heading", name="Projects")).to_be_visible()
+        other.goto(link)
+        other.get_by_role("button", name="Sign in").click()
+        expect(other.get_by_role("heading", name="This link no longer works")).to_be_visible()
+    assert User.objects.get(username="nadia").last_login

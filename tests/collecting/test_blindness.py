@@ -1,0 +1,109 @@
+"""Nothing that reaches an annotator tells which version wrote what: not a name, a number, an id, a directory."""
+
+import re
+import uuid
+
+import pytest
+from django.urls import reverse
+
+from annotate.models import Assignment, Completion, Judgement
+from tests.builders import make_comparison, make_completion, make_prompt, make_version
+
+SCRIPT = {"HTTP_ACCEPT": "application/json"}
+
+
+@pytest.fixture
+def traces(project):
+    """Two versions with names, numbers, directories and ids like nothing else, an answer by each, and what to look for."""
+    versions = [
+        make_version(project, pk=8_700_000 + n, number=7_650 + n, name=f"zyxwv-{n}-instruct", directory=f"models/qponm-{n}")
+        for n in (1, 2)
+    ]
+    prompt = make_prompt(project, text="What is it?", pk=8_710_001)
+    answers = [
+        make_completion(
+            prompt, f"Answer {word}.", version, pk=8_720_000 + version.pk % 10, seed=8_730_001, temperature=0.8765,
+            top_p=0.9123, token_count=8_741, logprob=-8.7512, finish_reason="length", dtype="bfloat16",
+        )
+        for word, version in zip(("alpha", "beta"), versions, strict=True)
+    ]  # fmt: skip
+    make_comparison(project, prompt, first=answers[0], second=answers[1], pk=8_760_001)
+    make_comparison(project, make_prompt(project), version=versions[0], priority=-1)
+    words = ["zyxwv", "qponm", "instruct", "models/", "bfloat16", "finish", "8700", "765", "8710001", "87200"]
+    words += ["8730001", "0.8765", "0.9123", "8741", "8.7512", "8760001", "version", "swapped", "logprob"]
+    words += ["completion_id", "comparison_id"]
+    return [*words, project.versions.first().created_at.isoformat()[:19]]
+
+
+# Random names (tokens, UUIDs) may hold any digits.
+RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|csrftoken=\w+|[A-Za-z0-9]{64}")
+
+
+def everything(response) -> str:
+    dull = ("Content-Length", "Date", "Expires")
+    headers = " ".join(f"{name}: {value}" for name, value in response.items() if name not in dull)
+    cookies = response.cookies.output() + "\n" if "sessionid" not in response.cookies else ""
+    body = re.sub(r'(csrf-token" content|csrfmiddlewaretoken" value|X-CSRFToken": )="?[^"]*"', "", response.content.decode())
+    return headers + RANDOM.sub("", cookies + body)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_no_trace_of_a_version(client, annotator, project, traces, swapped):
+    client.force_login(annotator)
+
+    def at(name: str) -> str:
+        return reverse(name, args=[project.slug])
+
+    answers = [client.get(at("compare"))]
+    Assignment.objects.update(swapped=swapped)
+    shown = str(Assignment.objects.get().pk)
+    answers += [
+        client.get(at("compare")),
+        client.get("/"),
+        client.get(at("guidelines")),
+        client.get(reverse("account")),
+        client.post(at("compare_next"), {"beside": shown}, **SCRIPT),
+        client.post(at("compare_renew"), {"assignment": shown}, **SCRIPT),
+        client.post(at("compare_judge"), {"assignment": shown, "key": "x"}, **SCRIPT),
+        client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a"}, **SCRIPT),
+        client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a"}),
+        client.post(at("compare_undo"), **SCRIPT),
+        client.post(at("api_next"), {}, content_type="application/json"),
+        client.post(
+            at("api_judgements"), {"assignment": shown, "key": str(uuid.uuid4()), "choice": "b"}, content_type="application/json"
+        ),
+        client.post(at("compare_undo")),
+        client.post(at("compare_skip"), {"assignment": shown}, **SCRIPT),
+        client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a"}, **SCRIPT),
+    ]
+    assert Judgement.objects.count() == 2 and all(answer.status_code in (200, 201, 302, 409, 422) for answer in answers)
+    for answer in answers:
+        seen = everything(answer).lower()
+        for trace in traces:
+            assert trace.lower() not in seen, (answer.request["PATH_INFO"], trace)
+
+
+def test_this_test_can_see(client, annotator, project, traces):
+    """Broken on purpose: a page that did name the version would be caught."""
+    Completion.objects.update(text="by zyxwv-1-instruct")
+    client.force_login(annotator)
+    assert "zyxwv" in everything(client.get(reverse("compare", args=[project.slug])))
+
+
+def test_swapping_changes_only_the_places_of_the_two_answers(client, annotator, project, traces):
+    client.force_login(annotator)
+    url = reverse("compare", args=[project.slug])
+    client.get(url)
+    pages = []
+    for swapped in (False, True):
+        Assignment.objects.update(swapped=swapped)
+        pages.append(re.sub(r"\d\d:\d\d:\d\d GMT", "", everything(client.get(url))))  # a second may pass in between
+    assert pages[0] != pages[1]
+    trade = {"alpha": "beta", "beta": "alpha"}
+    assert pages[0] == re.sub("alpha|beta", lambda word: trade[word[0]], pages[1])
+
+
+@pytest.mark.parametrize("name", ["project_settings", "runs", "versions", "api_runs", "api_versions", "members"])
+def test_pages_about_versions_are_closed_to_annotators(client, annotator, project, name):
+    client.force_login(annotator)
+    assert client.get(reverse(name, args=[project.slug])).status_code in (403, 405)

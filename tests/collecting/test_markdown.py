@@ -1,0 +1,116 @@
+"""Markdown is rendered, and nothing hostile survives it."""
+
+import re
+import time
+
+import pytest
+
+from annotate.markdown import LONGEST, LONGEST_CODE, render
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    '<a href="javascript:alert(1)">x</a>',
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\tscript:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:msgbox(1))",
+    "<javascript:alert(1)>",
+    "![x](https://evil.example/pixel.png)",
+    "![x](data:image/svg+xml;base64,PHN2Zz4=)",
+    "![a][b]\n\n[b]: https://evil.example/pixel.png",
+    '<style>@import "https://evil.example/x.css"</style>',
+    '<p style="position:fixed" id="pair" class="menu">x</p>',
+    '<iframe src="https://evil.example"></iframe>',
+    '<form action="/sign-out/" method="post"><button>x</button></form>',
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "```<img/src=x/onerror=alert(1)>\nx\n```",
+    '```py"onmouseover="alert(1)\nx = 1\n```',
+    "$<img src=x onerror=alert(1)>$",
+    "$$\n</span><script>alert(1)</script>\n$$",
+    '| <b onclick="x"> | [y](javascript:1) |\n| --- | --- |\n| <script>1</script> | ![z](//evil.example/p) |',
+    "<!--><img src=x onerror=alert(1)>-->",
+    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+]
+
+TAG = re.compile(r"<(/?)([a-zA-Z0-9]+)([^>]*)>")
+SAFE_TAG = re.compile(
+    r'( class="[a-z0-9 -]+"| start="\d+"| href="(https?://|mailto:)[^"]*"'
+    r'| target="_blank"| rel="noopener noreferrer nofollow")*\s*/?'
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_leaves_only_harmless_tags(text):
+    html = render(text)
+    for _, tag, attributes in TAG.findall(html):
+        assert tag.lower() not in {"script", "img", "svg", "style", "iframe", "form", "button", "meta", "math", "b", "link"}
+        assert SAFE_TAG.fullmatch(attributes), html
+
+
+def test_an_image_becomes_its_text():
+    assert render("![a *red* fox](https://x.example/fox.png)") == '<p><span class="no-image">[image: a red fox]</span></p>\n'
+
+
+def test_an_image_in_a_link_becomes_the_text_of_the_link():
+    html = render("[![build](https://x.example/badge.svg)](https://x.example/)")
+    assert "badge.svg" not in html and "[image: build]" in html and 'href="https://x.example/"' in html
+
+
+def test_links_open_elsewhere_and_tell_nobody():
+    html = render("[here](https://example.org/a?b=1&c=2)")
+    assert 'href="https://example.org/a?b=1&amp;c=2"' in html
+    assert 'rel="noopener noreferrer nofollow"' in html and 'target="_blank"' in html
+
+
+@pytest.mark.parametrize("address", ["/projects/taste/members/", "//evil.example/x", "?a=1", "members/", "#content"])
+def test_an_address_of_this_site_is_no_link(address):
+    assert "href" not in render(f"[here]({address})")
+
+
+def test_code_is_coloured_by_class_names():
+    html = render('```python\ndef f():\n    return "x"\n```')
+    assert '<pre><code><span class="k">def</span>' in html and "style=" not in html
+
+
+def test_code_in_an_unknown_language_stays_text():
+    assert render("```nonesuch\na < b\n```") == "<pre><code>a &lt; b\n</code></pre>\n"
+
+
+def test_tables_strikethrough_and_line_breaks():
+    assert "<td>1</td>" in render("| a |\n| --- |\n| 1 |")
+    assert "<s>no</s>" in render("~~no~~")
+    assert render("one\ntwo") == "<p>one<br>\ntwo</p>\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["$5 and $10", "It costs $5-$10.", "from $5 to 10$ a month", "$20/month or $200/year", "US$5, CA$7", "a $ sign"]
+)
+def test_money_is_not_mathematics(text):
+    assert render(text) == f"<p>{text}</p>\n"
+
+
+def test_mathematics_is_shown_as_its_source():
+    assert render("so $a_1 * b_1$ holds") == '<p>so <span class="math">a_1 * b_1</span> holds</p>\n'
+    assert '<span class="math math-block">\\frac{a}{b}</span>' in render("$$\n\\frac{a}{b}\n$$")
+
+
+def test_endless_input_is_answered_in_time():
+    began = time.perf_counter()
+    table = "|a" * 20_000 + "\n" + "|-" * 20_000
+    for text in ["*a " * 20_000, "[" * 20_000, ">" * 5_000 + "x", "`" * 20_000, "- " * 5_000 + "x", table]:
+        render(text)
+    render("```python\n" + '"' * (LONGEST_CODE + 1) + "\n```")
+    assert "<script>" not in render("<script>" + "x" * LONGEST)
+    assert time.perf_counter() - began < 20
+
+
+@pytest.mark.parametrize("text", ["[" * 190_000, "![" * 90_000, "_a" * 90_000, "[[[]" * 45_000])
+def test_marks_without_number_are_shown_as_they_are(text):
+    """Which of them are pairs takes minutes to find out, and a web process with it."""
+    began = time.perf_counter()
+    assert render(text) == f"<pre>{text}</pre>"
+    assert time.perf_counter() - began < 1

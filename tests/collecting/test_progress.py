@@ -1,0 +1,68 @@
+"""Counts by hand, and as many queries for thirty comparisons as for one."""
+
+import json
+import uuid
+from datetime import timedelta
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from annotate.judging import record_judgement, undo_last_judgement
+from annotate.models import Judgement
+from annotate.progress import progress_of
+from annotate.queue import claim_comparison
+from tests.builders import make_comparison, make_member, make_project, make_prompt
+
+
+def judge(project, person):
+    lease = claim_comparison(project=project, annotator=person)
+    return record_judgement(annotator=person, assignment_id=lease.pk, key=uuid.uuid4(), choice="a")
+
+
+def test_nothing_yet(project):
+    assert set(progress_of(project=project).values()) == {0}
+
+
+def test_counts(project, annotator):
+    bob = make_member(project, "annotator")
+    prompts = [make_prompt(project, split=split) for split in ("train", "train", "heldout")]
+    for prompt in prompts:
+        make_comparison(project, prompt)
+    make_comparison(project, prompts[0], state="retired")
+    make_comparison(make_project())
+    yesterday = judge(project, annotator)
+    Judgement.objects.filter(pk=yesterday.pk).update(created_at=timezone.now() - timedelta(days=1))
+    judge(project, bob)
+    judge(project, annotator)
+    judged_today = progress_of(project=project, annotator=annotator)
+    undo_last_judgement(project=project, annotator=annotator)
+    progress = progress_of(project=project, annotator=annotator)
+    assert (judged_today["mine_today"], judged_today["mine"], judged_today["done"]) == (1, 2, 3)
+    assert progress == {
+        "mine_today": 0,
+        "mine": 1,
+        "judgements": 2,
+        "done": 2,
+        "open": 1,
+        "total": 3,
+        "leased": 1,
+        "prompts_train": 2,
+        "prompts_heldout": 1,
+    }
+    assert json.loads(json.dumps(progress)) == progress
+    assert progress_of(project=project)["mine"] == 0
+
+
+def test_as_many_queries_for_thirty_as_for_one(project, annotator):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            progress_of(project=project, annotator=annotator)
+        return len(captured)
+
+    make_comparison(project)
+    one = queries()
+    for _ in range(29):
+        make_comparison(project)
+        judge(project, annotator)
+    assert queries() == one == 4

@@ -1,0 +1,35 @@
+"""The cast every test may ask for."""
+
+import pytest
+
+from tests import builders
+
+
+@pytest.fixture
+def project(db):
+    return builders.make_project(slug="taste", name="Taste")
+
+
+@pytest.fixture
+def owner(project):
+    return builders.make_member(project, "owner", "olivia")
+
+
+@pytest.fixture
+def manager(project):
+    return builders.make_member(project, "manager", "marek")
+
+
+@pytest.fixture
+def annotator(project):
+    return builders.make_member(project, "annotator", "anna")
+
+
+@pytest.fixture
+def viewer(project):
+    return builders.make_member(project, "viewer", "victor")
+
+
+@pytest.fixture
+def stranger(db):
+    return builders.make_user("stranger")

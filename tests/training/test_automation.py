@@ -1,0 +1,160 @@
+"""The tick: starts what is due, once, and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import OperationalError
+from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from tests import builders
+from tests.training.test_registry import make_run
+from training import automation, jobs, registry, tasks
+from training.automation import tick
+from training.models import Generation
+from training.models.job import JobState
+
+
+@pytest.fixture
+def serving(project):
+    builders.make_prompt(project)
+    return builders.make_version(project, serving=True, metrics={"described_at": "today"})
+
+
+def tasks_of(task, status=TaskResultStatus.READY) -> list[int]:
+    found = DBTaskResult.objects.filter(task_path=task.module_path, status=status)
+    return sorted(result.args_kwargs["args"][0] for result in found)
+
+
+def end(generation: Generation, state: str, **fields) -> None:
+    Generation.objects.filter(pk=generation.pk).update(state=state, finished_at=timezone.now(), **fields)
+
+
+def test_a_low_queue_starts_one_generation(project, serving) -> None:
+    for _ in range(3):
+        tick()
+    generation = Generation.objects.get()
+    assert generation.version == serving and tasks_of(tasks.generate) == [generation.pk]
+
+
+def test_a_queue_that_is_not_low_starts_none(project, serving) -> None:
+    project.queue_low = 2
+    project.save()
+    pairs = [builders.make_comparison(project) for _ in range(2)]
+    tick()
+    assert not Generation.objects.exists()
+    type(pairs[0]).objects.filter(pk=pairs[0].pk).update(free_places=0)
+    tick()
+    assert Generation.objects.count() == 1
+
+
+@pytest.mark.parametrize("lacking", ["version", "prompts"])
+def test_without_a_version_or_prompts_there_is_nothing_to_generate(project, lacking) -> None:
+    if lacking == "version":
+        builders.make_prompt(project)
+    else:
+        builders.make_version(project, serving=True, metrics={"described_at": "today"})
+    tick()
+    assert not Generation.objects.exists()
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED, JobState.DONE])
+def test_one_that_ended_in_vain_is_not_repeated_at_once(serving, state) -> None:
+    tick()
+    end(Generation.objects.get(), state, total=9)
+    tick()
+    assert Generation.objects.count() == 1
+    Generation.objects.update(finished_at=timezone.now() - automation.RETRY_GENERATION_AFTER - timedelta(seconds=1))
+    tick()
+    assert Generation.objects.count() == 2
+
+
+def test_another_version_is_tried_at_once(project, serving) -> None:
+    tick()
+    end(Generation.objects.get(), JobState.FAILED, total=9)
+    registry.promote(version=builders.make_version(project, metrics={"described_at": "today"}))
+    tick()
+    assert Generation.objects.count() == 2
+
+
+def test_one_that_filled_the_queue_is_followed_when_it_is_low_again(serving) -> None:
+    tick()
+    end(Generation.objects.get(), JobState.DONE, total=9, progress=9)
+    tick()
+    assert Generation.objects.count() == 2
+
+
+def test_a_stale_job_is_taken_up_again(project, serving, var_dir) -> None:
+    run = make_run(project, serving)
+    jobs.claim(kind=type(run), pk=run.pk)
+    type(run).objects.update(heartbeat_at=timezone.now() - timedelta(seconds=settings.STALE_SECONDS + 1))
+    tick()
+    run.refresh_from_db()
+    assert run.state == JobState.QUEUED and tasks_of(tasks.train) == [run.pk]
+
+
+def test_a_queued_job_gets_one_task_and_another_when_that_was_lost(project, serving, var_dir) -> None:
+    run = make_run(project, serving)
+    for _ in range(3):
+        tick()
+    assert tasks_of(tasks.train) == [run.pk]
+    running = DBTaskResult.objects.get(task_path=tasks.train.module_path)
+    running.claim("worker")  # it has taken the task, and may claim the run in a moment
+    tick()
+    assert tasks_of(tasks.train) == []
+    DBTaskResult.objects.filter(pk=running.pk).update(started_at=timezone.now() - timedelta(minutes=1))  # it was killed
+    tick()
+    assert tasks_of(tasks.train) == [run.pk]
+
+
+def test_versions_are_described_once_and_given_up_after_some_failures(project) -> None:
+    version = builders.make_version(project)
+    for _ in range(2 * automation.DESCRIBE_TRIES):
+        tick()
+        assert len(tasks_of(tasks.describe_version)) <= 1
+        DBTaskResult.objects.update(status=TaskResultStatus.FAILED, finished_at=timezone.now())
+    assert tasks_of(tasks.describe_version, TaskResultStatus.FAILED) == [version.pk] * automation.DESCRIBE_TRIES
+
+
+def test_old_tasks_are_pruned(project) -> None:
+    for status, age in (("SUCCESSFUL", 2), ("FAILED", 2), ("SUCCESSFUL", 0), ("RUNNING", 2)):
+        task = tasks.train.enqueue(1)
+        when = timezone.now() - timedelta(days=age)
+        DBTaskResult.objects.filter(pk=task.id).update(status=status, finished_at=when, started_at=when)
+    automation.prune_tasks()
+    assert sorted(DBTaskResult.objects.values_list("status", flat=True)) == ["RUNNING", "SUCCESSFUL"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_part_that_fails_does_not_stop_the_others(serving, monkeypatch, caplog) -> None:
+    def locked():
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(automation, "take_up_stale_jobs", locked)
+    tick()
+    assert Generation.objects.count() == 1 and "database is locked" in caplog.text
+
+
+def test_the_clock_looks_once_when_asked(serving) -> None:
+    call_command("automate", once=True)
+    assert Generation.objects.count() == 1
+
+
+def test_the_clock_ends_cleanly_when_it_is_told_to(tmp_path) -> None:
+    """As its own process, without a database: it logs that, goes on, and ends at SIGTERM with code 0."""
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'none.sqlite3'}", "VAR_DIR": str(tmp_path)}
+    command = [sys.executable, "manage.py", "automate", "--interval", "0.1", "--skip-checks"]
+    with subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.PIPE, text=True) as clock:
+        for line in clock.stderr:
+            if "no such table" in line:
+                break
+        clock.send_signal(signal.SIGTERM)
+        clock.stderr.read()
+    assert clock.returncode == 0

@@ -1,0 +1,109 @@
+"""Datasets: what was judged, in files that never change."""
+
+import hashlib
+import json
+import stat
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from annotate.models.judgement import Judgement
+from annotate.models.prompt import Split
+from tests import builders
+from tests.training.judges import judge_all, shorter
+from training.datasets import NothingToTrainOn, create_dataset, preview_dataset
+from training.models import Dataset
+
+FILES = ("train.jsonl", "heldout.jsonl")
+
+
+def add_pairs(project, train: int = 3, heldout: int = 2) -> None:
+    for split, count in ((Split.TRAIN, train), (Split.HELDOUT, heldout)):
+        for _ in range(count):
+            prompt = builders.make_prompt(project, split=split)
+            first, second = (builders.make_completion(prompt, text) for text in ("Short.", "A longer answer."))
+            builders.make_comparison(project, prompt, first=first, second=second)
+
+
+@pytest.fixture
+def judged(project, annotator, var_dir):
+    add_pairs(project)
+    judge_all(project, annotator, shorter)
+    return project
+
+
+def rows(dataset: Dataset, name: str) -> list[dict]:
+    return [json.loads(line) for line in (dataset.path / name).read_text().splitlines()]
+
+
+def test_every_judgement_is_in_its_splits_file(judged, manager) -> None:
+    dataset = create_dataset(project=judged, by=manager)
+    assert (dataset.number, dataset.train_count, dataset.heldout_count, dataset.created_by) == (1, 3, 2, manager)
+    assert [len(rows(dataset, name)) for name in FILES] == [3, 2]
+    assert all(row["chosen"][0]["content"] == "Short." for name in FILES for row in rows(dataset, name))
+    assert set(dataset.judgements.all()) == set(Judgement.objects.all())
+    assert dataset.filters == {"consensus": "majority"}
+
+
+def test_the_files_are_read_only_and_carry_their_hash(judged) -> None:
+    dataset = create_dataset(project=judged)
+    for name, sha256 in zip(FILES, (dataset.train_sha256, dataset.heldout_sha256), strict=True):
+        path = dataset.path / name
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert sorted(path.name for path in dataset.path.parent.iterdir()) == ["d1"]
+
+
+def test_nothing_new_gives_the_same_dataset_and_something_new_another(judged, annotator) -> None:
+    first = create_dataset(project=judged)
+    before = (first.path / "train.jsonl").read_bytes()
+    assert create_dataset(project=judged) == first and Dataset.objects.count() == 1
+    add_pairs(judged, train=1, heldout=0)
+    judge_all(judged, annotator, shorter)
+    second = create_dataset(project=judged)
+    assert (second.number, second.train_count) == (2, 4)
+    assert (first.path / "train.jsonl").read_bytes() == before
+
+
+def test_ties_are_counted_and_leave_nothing_to_train_on(project, annotator, var_dir) -> None:
+    with pytest.raises(NothingToTrainOn, match="Nothing has been judged yet"):
+        create_dataset(project=project)
+    add_pairs(project)
+    judge_all(project, annotator, lambda a, b: "tie")
+    with pytest.raises(NothingToTrainOn, match="5 tie"):
+        create_dataset(project=project)
+    assert not Dataset.objects.exists() and not list(var_dir.glob("datasets/*/*"))
+
+
+def test_a_preview_tells_what_a_dataset_would_hold(judged, annotator) -> None:
+    add_pairs(judged, train=1)
+    judge_all(judged, annotator, lambda a, b: "both_bad")
+    preview = preview_dataset(project=judged)
+    assert (preview.train, preview.heldout, preview.without["both_bad"]) == (3, 2, 3)
+
+
+def test_a_directory_that_a_crash_left_is_replaced(judged, var_dir) -> None:
+    left = var_dir / "datasets" / judged.slug / "d1"
+    left.mkdir(parents=True)
+    (left / "train.jsonl").write_text("half of someth")
+    assert len(rows(create_dataset(project=judged), "train.jsonl")) == 3
+
+
+def test_many_judgements_are_linked_in_batches(judged, monkeypatch, django_assert_max_num_queries) -> None:
+    monkeypatch.setattr("training.datasets.ROWS_AT_ONCE", 2)
+    assert create_dataset(project=judged).judgements.count() == 5
+
+
+def test_export_preferences_prints_where_what_and_how_many(judged, tmp_path, capsys) -> None:
+    copy = tmp_path / "copy.jsonl"
+    call_command("export_preferences", project=judged.slug, output=copy)
+    dataset = Dataset.objects.get()
+    said = capsys.readouterr().out
+    assert f"{dataset.path / 'train.jsonl'}: 3 triples, SHA-256 {dataset.train_sha256}" in said
+    assert copy.read_bytes() == (dataset.path / "train.jsonl").read_bytes()
+
+
+def test_export_preferences_without_judgements_says_so(project, var_dir) -> None:
+    with pytest.raises(CommandError, match="Nothing has been judged yet"):
+        call_command("export_preferences", project=project.slug)

@@ -1,0 +1,87 @@
+"""What a version is like, and how sure one can be of it."""
+
+import math
+
+import pytest
+
+from annotate.models import Completion
+from annotate.models.prompt import Split
+from tests import builders
+from tests.trainer.tiny import make_tiny_model
+from training import evaluation
+from training.evaluation import bootstrap, describe_version, kl_estimate, mean_and_error, wilson, win_rate
+from training.sampling import load_policy
+
+
+@pytest.fixture
+def heldout(project):
+    builders.make_prompt(project, split=Split.TRAIN)
+    return [builders.make_prompt(project, split=Split.HELDOUT) for _ in range(10)]
+
+
+@pytest.mark.torch
+def test_a_version_and_its_parent_are_described_on_the_same_held_out_prompts(base, heldout, var_dir) -> None:
+    make_tiny_model(var_dir / "models" / "child", seed=1)
+    child = builders.make_version(base.project, parent=base, directory="models/child")
+    describe_version(version=child)
+    base.refresh_from_db()
+    for version in (base, child):
+        greedy = version.completions.filter(temperature=0)
+        assert greedy.count() == evaluation.SHOWN_PROMPTS and {c.prompt.split for c in greedy} == {Split.HELDOUT}
+        assert 0 < version.metrics["mean_tokens"] <= base.project.max_new_tokens
+        assert 0 <= version.metrics["ended_share"] <= 1 and version.metrics["described_prompts"] == 10
+    assert child.metrics["kl"] > 0 and child.metrics["kl_error"] > 0 and "kl" not in base.metrics
+    assert set(base.completions.values_list("prompt", flat=True)) == set(child.completions.values_list("prompt", flat=True))
+    assert Completion.objects.count() == 2 * evaluation.SHOWN_PROMPTS
+
+
+@pytest.mark.torch
+def test_describing_twice_changes_nothing_and_one_cut_short_is_completed(base, heldout) -> None:
+    describe_version(version=base)
+    before = base.metrics
+    assert describe_version(version=base).metrics == before and Completion.objects.count() == evaluation.SHOWN_PROMPTS
+    base.metrics = {}
+    base.save()
+    Completion.objects.first().delete()
+    assert describe_version(version=base).metrics["mean_tokens"] == before["mean_tokens"]
+    assert Completion.objects.count() == evaluation.SHOWN_PROMPTS
+
+
+@pytest.mark.torch
+def test_without_held_out_prompts_there_is_nothing_to_describe(base) -> None:
+    assert describe_version(version=base).metrics["described_prompts"] == 0 and "described_at" in base.metrics
+
+
+@pytest.mark.torch
+def test_kl_from_itself_is_nothing_and_from_another_is_positive(base, var_dir) -> None:
+    other = load_policy(make_tiny_model(var_dir / "models" / "other", seed=1))
+    policy = load_policy(base.path)
+    prompts = [[{"role": "user", "content": f"Question {n}?"}] for n in range(64)]
+    same = kl_estimate(policy, policy, prompts, max_new_tokens=8)
+    assert same.mean == pytest.approx(0, abs=1e-4) and same.count == 64
+    apart = kl_estimate(policy, other, prompts, max_new_tokens=8)
+    assert apart.mean > 3 * apart.error > 0
+    assert apart == kl_estimate(policy, other, prompts, max_new_tokens=8)
+    assert apart != kl_estimate(policy, other, prompts, max_new_tokens=8, seed=99)
+
+
+def test_the_error_of_a_mean() -> None:
+    estimate = mean_and_error([1.0, 3.0])
+    assert (estimate.mean, estimate.error, estimate.count) == (2.0, pytest.approx(1.0), 2)
+    assert mean_and_error([1.0]).error == math.inf
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    [(0.8, 10, 0.490, 0.943), (0.0, 10, 0.0, 0.278), (1.0, 10, 0.722, 1.0), (0.5, 100, 0.404, 0.596), (0.0, 0, 0.0, 1.0)],
+)
+def test_wilsons_interval(share, count, low, high) -> None:
+    assert wilson(share, count) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+
+
+def test_the_bootstrap_interval_is_that_of_a_mean() -> None:
+    """Of 400 fair coins: about 0.5 ± 1.96 · 0.5 / 20."""
+    low, high = bootstrap([0.0, 1.0] * 200)
+    assert low == pytest.approx(0.451, abs=0.01) and high == pytest.approx(0.549, abs=0.01)
+    assert bootstrap([0.7] * 5) == (pytest.approx(0.7), pytest.approx(0.7))
+    assert win_rate([1.0, 0.5, 0.0, 1.0])[0] == 0.625

@@ -1,0 +1,222 @@
+"""Filling the queue: whose pairs, on which prompts, how many, and what a crash leaves."""
+
+import pytest
+
+from annotate.models import Comparison, Completion
+from annotate.models.prompt import Split
+from tests import builders
+from tests.training.rows import make_run
+from training import generation as generating
+from training import jobs, registry, tasks
+from training.generation import choose_prompts, run_generation
+from training.models import Generation
+from training.models.job import JobState
+from training.sampling import Request, Sample, load_policy, sample
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def prompts(project):
+    project.queue_low, project.queue_high = 3, 5
+    project.save()
+    return [builders.make_prompt(project, split=split) for split in [Split.TRAIN, Split.HELDOUT] * 4]
+
+
+def generate(base) -> Generation:
+    generation = Generation.objects.create(project=base.project, version=base)
+    run_generation(generation.pk)
+    generation.refresh_from_db()
+    return generation
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Replace the model: a list of texts by call, or a function from requests to samples."""
+
+    def say(what) -> None:
+        def fake(model, tokenizer, requests, **options):
+            texts = what(requests)
+            return [text if isinstance(text, Sample) else Sample(text, (1, 2), "stop", -1.0) for text in texts]
+
+        monkeypatch.setattr(generating, "sample", fake)
+
+    return say
+
+
+def test_the_queue_is_filled_to_its_high_mark_from_both_splits(base, prompts) -> None:
+    generation = generate(base)
+    assert (generation.state, generation.progress, generation.total) == (JobState.DONE, 5, 5)
+    comparisons = Comparison.objects.select_related("first", "second", "prompt")
+    assert comparisons.count() == 5 == len({c.prompt_id for c in comparisons})
+    for comparison in comparisons:
+        assert comparison.first.version == comparison.second.version == base
+        assert comparison.first.text.strip() != comparison.second.text.strip()
+        assert comparison.first.seed != comparison.second.seed
+        assert comparison.first.prompt_id == comparison.second.prompt_id == comparison.prompt_id
+        assert comparison.free_places == comparison.judgements_required == 1
+
+
+def test_each_completion_can_be_made_again(base, prompts) -> None:
+    generate(base)
+    policy = load_policy(base.path)
+    for kept in Completion.objects.all():
+        request = Request(kept.prompt.messages, kept.seed, kept.temperature, kept.top_p, kept.max_new_tokens)
+        again = sample(policy.model, policy.tokenizer, [request])[0]
+        assert (again.text, again.token_count, again.finish_reason) == (kept.text, kept.token_count, kept.finish_reason)
+        assert again.logprob == pytest.approx(kept.logprob, abs=1e-4) and kept.dtype == policy.dtype
+
+
+def test_nothing_is_made_while_the_queue_is_above_its_low_mark(base, prompts) -> None:
+    for _ in range(3):
+        builders.make_comparison(base.project)
+    assert generate(base).progress == 0 and Comparison.objects.count() == 3
+
+
+def test_prompts_with_fewest_comparisons_of_the_version_come_first(base, project) -> None:
+    older = builders.make_version(project)
+    seen, seen_by_older, new = (builders.make_prompt(project) for _ in range(3))
+    builders.make_comparison(project, seen, version=base)
+    builders.make_comparison(project, seen_by_older, version=older)
+    assert choose_prompts(version=base, count=3, seed=1) == [new, seen_by_older, seen]
+    assert choose_prompts(version=base, count=3, seed=1, besides=[new.pk]) == [seen_by_older, seen]
+
+
+def test_ties_between_prompts_are_shuffled_by_the_seed(base, prompts) -> None:
+    orders = {tuple(p.pk for p in choose_prompts(version=base, count=8, seed=seed)) for seed in (1, 1, 2, 3)}
+    assert len(orders) == 3
+
+
+def test_pairs_of_the_version_promoted_last_come_first(base, prompts, project) -> None:
+    generate(base)
+    first = Comparison.objects.latest("pk").priority
+    newer = builders.make_version(project, name="newer", directory=base.directory)
+    registry.promote(version=newer)
+    Comparison.objects.all().update(free_places=0)
+    generate(newer)
+    assert Comparison.objects.latest("pk").priority > first
+
+
+def test_an_identical_pair_is_sampled_again_then_dropped_and_counted(base, prompts, answers) -> None:
+    seeds = []
+
+    def same(requests):
+        seeds.extend(request.seed for request in requests)
+        return ["The same.", " The same.\n"] * (len(requests) // 2)
+
+    answers(same)
+    generation = generate(base)
+    assert Comparison.objects.count() == 0 and generation.state == JobState.FAILED and "temperature" in generation.error
+    assert generation.dropped_identical == 8 and generation.resampled == 16
+    assert len(set(seeds)) == len(seeds) == 8 * 3 * 2
+
+
+def test_an_empty_answer_is_dropped_and_a_second_try_may_succeed(base, prompts, answers) -> None:
+    calls = []
+
+    def empty_at_first(requests):
+        calls.append(len(requests))
+        return ["  ", "B"] * (len(requests) // 2) if len(calls) == 1 else ["A", "B"] * (len(requests) // 2)
+
+    answers(empty_at_first)
+    generation = generate(base)
+    assert (generation.state, generation.progress, generation.dropped_empty, generation.resampled) == (JobState.DONE, 5, 0, 2)
+    assert calls[:2] == [4, 4]
+
+
+def test_a_prompt_the_model_cannot_take_is_counted_and_stops_nothing(base, prompts, answers) -> None:
+    answers(
+        lambda requests: [
+            Sample(error="Too long. Shorten the prompt.") if r.messages == prompts[0].messages else f"{r.seed}" for r in requests
+        ]
+    )
+    base.project.queue_high = 8
+    base.project.save()
+    generation = generate(base)
+    assert (generation.state, generation.progress, generation.dropped_refused) == (JobState.DONE, 7, 1)
+
+
+def test_when_every_prompt_is_refused_it_fails_with_the_reason(base, prompts, answers) -> None:
+    answers(lambda requests: [Sample(error="Too long. Shorten the prompt.")] * len(requests))
+    generation = generate(base)
+    assert generation.state == JobState.FAILED and "Shorten the prompt" in generation.error
+
+
+def test_a_generation_that_is_taken_up_again_repeats_nothing(base, prompts, monkeypatch) -> None:
+    """As after kill -9 between two batches: the row says running, and no worker is there."""
+    generation = Generation.objects.create(project=base.project, version=base)
+    store = generating._store
+
+    def dies(generation, pairs, policy):
+        if generation.progress:
+            raise SystemExit
+        store(generation, pairs, policy)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generating, "_store", dies)
+        patch.setattr(jobs, "release", lambda **_: None)
+        with pytest.raises(SystemExit):
+            run_generation(generation.pk)
+    assert Comparison.objects.count() == 2
+    Generation.objects.update(heartbeat_at="2020-01-01T00:00Z")
+    assert jobs.requeue_stale() == [generation]
+    run_generation(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.state, generation.progress, generation.total) == (JobState.DONE, 5, 5)
+    assert Comparison.objects.count() == 5 == len(set(Comparison.objects.values_list("prompt", flat=True)))
+    assert len(set(Completion.objects.values_list("seed", flat=True))) == Completion.objects.count() == 10
+
+
+def test_a_worker_that_lost_its_claim_writes_nothing(base, prompts, answers) -> None:
+    def steal(requests):
+        Generation.objects.update(claim=None, state=JobState.QUEUED)
+        return [str(request.seed) for request in requests]
+
+    answers(steal)
+    generation = generate(base)
+    assert generation.state == JobState.QUEUED and not Comparison.objects.exists() and not Completion.objects.exists()
+
+
+def test_cancelling_stops_between_two_tokens(base, prompts, settings, monkeypatch) -> None:
+    settings.HEARTBEAT_SECONDS = 0
+    generation = Generation.objects.create(project=base.project, version=base)
+    claim = jobs.claim
+
+    def claim_and_cancel(**options):
+        job = claim(**options)
+        jobs.request_cancel(job=Generation.objects.get(pk=job.pk))
+        return job
+
+    monkeypatch.setattr(jobs, "claim", claim_and_cancel)
+    run_generation(generation.pk)
+    generation.refresh_from_db()
+    assert generation.state == JobState.CANCELLED and not Comparison.objects.exists()
+
+
+def test_it_ends_when_another_version_serves(base, prompts, answers) -> None:
+    newer = builders.make_version(base.project)
+
+    def promote_meanwhile(requests):
+        registry.promote(version=newer)
+        return [str(request.seed) for request in requests]
+
+    answers(promote_meanwhile)
+    assert generate(base).progress == 2
+    assert set(Comparison.objects.values_list("priority", flat=True)) == {1.0}  # not above the new version's
+
+
+def test_a_version_that_cannot_be_loaded_fails_with_the_reason(base, prompts) -> None:
+    (base.path / "config.json").unlink()
+    generation = generate(base)
+    assert generation.state == JobState.FAILED and "config.json" in generation.error
+
+
+def test_a_run_that_waits_for_the_worker_goes_first_and_nothing_is_lost(base, prompts) -> None:
+    run = make_run(base.project, base, state=JobState.QUEUED)
+    generation = generate(base)
+    assert (generation.state, generation.progress, Comparison.objects.count()) == (JobState.QUEUED, 2, 2)
+    assert tasks.train.priority > tasks.generate.priority
+    run.delete()
+    run_generation(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.state, generation.progress, Comparison.objects.count()) == (JobState.DONE, 5, 5)

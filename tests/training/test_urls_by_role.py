@@ -1,0 +1,149 @@
+"""Every address × every role. An address that is not in the table fails: decide who may open it, then add it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from tests.builders import make_member, make_project, make_user, make_version
+from tests.training.rows import make_run
+
+ROLES = ("anonymous", "stranger", "annotator", "viewer", "manager", "owner")
+
+
+class Expected(NamedTuple):
+    """What GET (or, where an address only takes it, an empty POST) answers to each of ROLES. `ok` is anything but a
+    refusal: the request came through to the view's own rules, which have their own tests."""
+
+    method: str
+    anonymous: str
+    stranger: str
+    annotator: str
+    viewer: str
+    manager: str
+    owner: str
+
+
+SIGN_IN = "sign in"
+EVERYBODY = Expected("get", "ok", "ok", "ok", "ok", "ok", "ok")
+SIGNED_IN = Expected("get", SIGN_IN, "ok", "ok", "ok", "ok", "ok")
+
+
+def _below_project(method: str, annotator: str, viewer: str, manager: str = "ok", anonymous: str = SIGN_IN) -> Expected:
+    return Expected(method, anonymous, "404", annotator, viewer, manager, "ok")
+
+
+MEMBERS = _below_project("get", "ok", "ok")
+JUDGES = {method: _below_project(method, "ok", "403") for method in ("get", "post")}
+LOOKS = _below_project("get", "403", "ok")
+MANAGES = {method: _below_project(method, "403", "403") for method in ("get", "post")}
+API_JUDGES = {method: _below_project(method, "ok", "403", anonymous="403") for method in ("get", "post")}
+API_LOOKS = _below_project("get", "403", "ok", anonymous="403")
+API_MANAGES = _below_project("post", "403", "403", anonymous="403")
+
+TABLE = {
+    "projects": SIGNED_IN,
+    "sign_in": EVERYBODY,
+    "sign_in_link": EVERYBODY,
+    "sign_out": SIGNED_IN._replace(method="post"),
+    "account": SIGNED_IN,
+    "guidelines": MEMBERS,
+    "compare": JUDGES["get"],
+    "compare_next": JUDGES["post"],
+    "compare_judge": JUDGES["post"],
+    "compare_skip": JUDGES["post"],
+    "compare_undo": JUDGES["post"],
+    "compare_renew": JUDGES["post"],
+    "members": MANAGES["get"],
+    "member_link": MANAGES["post"],
+    "member_role": MANAGES["post"],
+    "member_remove": MANAGES["post"],
+    "api_next": API_JUDGES["post"],
+    "api_judgements": API_JUDGES["post"],
+    "project": MEMBERS,
+    "train": MANAGES["post"],
+    "project_settings": MANAGES["get"],
+    "runs": LOOKS,
+    "run": LOOKS,
+    "run_events": LOOKS,
+    "run_cancel": MANAGES["post"],
+    "run_resume": MANAGES["post"],
+    "versions": LOOKS,
+    "version": LOOKS,
+    "version_promote": MANAGES["post"],
+    "api_runs": API_LOOKS,
+    "api_run": API_LOOKS,
+    "api_run_events": API_LOOKS,
+    "api_run_cancel": API_MANAGES,
+    "api_versions": API_LOOKS,
+    "api_version_promote": API_MANAGES,
+}
+# The same address, another method.
+ALSO = [("api_runs", API_MANAGES), ("members", MANAGES["post"]), ("project_settings", MANAGES["post"])]
+
+
+def patterns(resolver: URLResolver) -> list[URLPattern]:
+    found = []
+    for entry in resolver.url_patterns:
+        found += patterns(entry) if isinstance(entry, URLResolver) else [entry]
+    return found
+
+
+def test_every_address_is_in_the_table():
+    names = [pattern.name for pattern in patterns(get_resolver())]
+    assert None not in names, "every address needs a name"
+    assert set(names) == set(TABLE)
+
+
+@pytest.fixture
+def place(db) -> dict[str, object]:
+    """A project with one of everything, and an argument for each part of an address."""
+    project = make_project(slug="taste")
+    make_run(project, make_version(project, serving=True))
+    somebody = make_member(project, "annotator", "somebody")
+    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "project": project}
+
+
+def address_of(name: str, place: dict[str, object]) -> str:
+    (pattern,) = [pattern for pattern in patterns(get_resolver()) if pattern.name == name]
+    wanted = {key: place[key] for key in pattern.pattern.converters}
+    if name.startswith(("version", "api_version")) and "number" in wanted:
+        wanted["number"] = 0
+    return reverse(name, kwargs=wanted)
+
+
+def sign_in(client, place: dict[str, object], role: str) -> None:
+    if role != "anonymous":
+        user = make_user("visitor") if role == "stranger" else make_member(place["project"], role, "visitor")
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+
+
+def told(answer) -> str:
+    if answer.status_code == 302 and answer.url.startswith("/sign-in/?next="):
+        return SIGN_IN
+    if answer.status_code in (401, 403, 404, 405) or answer.status_code >= 500:
+        return str(answer.status_code)
+    return "ok"
+
+
+CASES = [(name, expected) for name, expected in TABLE.items()] + ALSO
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("name", "expected"), CASES, ids=[f"{name}-{expected.method}" for name, expected in CASES])
+def test_who_may(client, place, name: str, expected: Expected, role: str):
+    sign_in(client, place, role)
+    ask: Callable = getattr(client, expected.method)
+    json = {"content_type": "application/json"} if name.startswith("api_") and expected.method == "post" else {}
+    answer = ask(address_of(name, place), {}, **json)
+    assert told(answer) == getattr(expected, role), (answer.status_code, getattr(answer, "url", ""))
+
+
+@pytest.mark.parametrize("name", [name for name, expected in TABLE.items() if expected.stranger == "404"])
+def test_a_project_that_does_not_exist_looks_like_one_that_is_not_yours(client, place, name: str):
+    sign_in(client, place, "stranger")
+    method = getattr(client, TABLE[name].method)
+    json = {"content_type": "application/json"} if name.startswith("api_") and TABLE[name].method == "post" else {}
+    not_mine, not_there = (method(address_of(name, place | {"slug": slug}), {}, **json) for slug in ("taste", "nowhere"))
+    assert not_mine.status_code == not_there.status_code == 404

@@ -1,0 +1,270 @@
+"""The project's page, Train and the settings."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from annotate.models.prompt import Split
+from tests.builders import make_comparison, make_project, make_prompt, make_version
+from tests.training.rows import make_judgement, make_run, make_samples, make_trained
+from training.models import Generation, Run
+
+URL, TRAIN, SETTINGS = "/projects/taste/", "/projects/taste/train/", "/projects/taste/settings/"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def base(project):
+    return make_version(project, serving=True, name="tiny")
+
+
+@pytest.fixture
+def judged(project, annotator, base, tmp_path, monkeypatch):
+    """Three pairs that would train, one held out, one tie; and a folder for datasets."""
+    from django.conf import settings
+
+    monkeypatch.setattr(settings, "VAR_DIR", tmp_path)
+    monkeypatch.setattr(settings, "DATASETS_DIR", tmp_path / "datasets")
+    monkeypatch.setattr(settings, "RUNS_DIR", tmp_path / "runs")
+    for _ in range(3):
+        make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN), version=base)
+    make_judgement(project, annotator, prompt=make_prompt(project, split=Split.HELDOUT), version=base)
+    make_judgement(project, annotator, "tie", prompt=make_prompt(project, split=Split.TRAIN), version=base)
+
+
+def page_of(client, user, url=URL, **headers) -> str:
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    answer = client.get(url, headers=headers)
+    assert answer.status_code == 200, answer.status_code
+    return answer.content.decode()
+
+
+# -- the page ----------------------------------------------------------------------------------------------
+def test_it_shows_the_loop_with_live_counts(client, owner, judged):
+    page = page_of(client, owner)
+    for words in ("1 tie or both bad", "1 held out", "v0 writes the next answers", "No triple from 1 tie."):
+        assert words in page, words
+    assert "<dt>would train</dt><dd>3</dd>" in page
+
+
+def test_the_counts_follow_a_judgement(client, owner, annotator, project, judged):
+    page_of(client, owner)
+    make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN))
+    assert "<dt>would train</dt><dd>4</dd>" in page_of(client, owner)
+
+
+def test_an_empty_project_says_what_to_do_first(client, owner):
+    page = page_of(client, owner)
+    assert "There are no prompts yet" in page and "import_prompts" in page
+
+
+def test_a_project_without_a_model_says_how_to_add_one(client, owner, project):
+    make_prompt(project)
+    assert "manage.py add_model" in page_of(client, owner)
+
+
+def test_an_annotator_sees_their_own_work_and_no_version(client, annotator, project, judged):
+    project.guidelines = "Prefer the *shorter*."
+    project.save()
+    page = page_of(client, annotator)
+    assert "Yours in all" in page and "<em>shorter</em>" in page
+    for hidden in ("v0", "tiny", "Train", "/versions/", "/runs/"):
+        assert hidden not in page, hidden
+
+
+def test_a_viewer_sees_all_and_may_change_nothing(client, viewer, judged):
+    page = page_of(client, viewer)
+    assert "Owners and managers start runs." in page and "Settings" not in page and "Compare</a>" not in page
+
+
+def test_a_stranger_finds_nothing(client, stranger, project):
+    client.force_login(stranger, "django.contrib.auth.backends.ModelBackend")
+    assert client.get(URL).status_code == 404
+    assert client.post(TRAIN).status_code == 404
+    assert client.get(SETTINGS).status_code == 404
+
+
+def test_wrong_methods_are_refused(client, owner):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    assert client.post(URL).status_code == 405
+    assert client.get(TRAIN).status_code == 405
+    assert client.delete(SETTINGS).status_code == 405
+
+
+# -- what happens now, in words -------------------------------------------------------------------------
+def test_polling_goes_on_while_something_runs_and_stops_after(client, owner, project, base):
+    for _ in range(project.queue_low):
+        make_comparison(project, version=base)
+    generation = Generation.objects.create(
+        project=project, version=base, state="running", progress=6, total=24, heartbeat_at=timezone.now(),
+        started_at=timezone.now() - timedelta(seconds=40),
+    )  # fmt: skip
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.get(URL, headers=HTMX)
+    assert answer.status_code == 200 and "6 of 24 pairs written by v0; about 2 min left." in answer.content.decode()
+    assert "<html" not in answer.content.decode() and "HX-Request" in answer["Vary"]
+    Generation.objects.filter(pk=generation.pk).update(state="done", finished_at=timezone.now(), progress=24)
+    answer = client.get(URL, headers=HTMX)
+    assert answer.status_code == 286 and "hx-trigger" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"state": "failed", "error": "The disk is full. Free some space."}, "The disk is full. Free some space."),
+        ({"state": "queued", "created_at": timezone.now() - timedelta(minutes=3)}, "has been waiting for"),
+        ({"state": "running", "heartbeat_at": timezone.now() - timedelta(minutes=3)}, "worker has not been seen for"),
+        ({"state": "done", "total": 8, "dropped_identical": 8, "finished_at": timezone.now()}, "gave no new pair"),
+    ],
+)
+def test_a_generation_in_trouble_is_told_with_what_to_do(client, owner, project, base, fields, words):
+    make_prompt(project)
+    generation = Generation.objects.create(project=project, version=base)
+    Generation.objects.filter(pk=generation.pk).update(**fields)
+    assert words in page_of(client, owner)
+
+
+def test_a_generation_behind_other_work_waits_its_turn(client, owner, project, base):
+    """Else somebody starts a second worker that nobody needs."""
+    make_prompt(project)
+    generation = Generation.objects.create(project=project, version=base)
+    Generation.objects.filter(pk=generation.pk).update(created_at=timezone.now() - timedelta(minutes=3))
+    elsewhere = make_project()
+    Generation.objects.create(
+        project=elsewhere, version=make_version(elsewhere), state="running", heartbeat_at=timezone.now()
+    )
+    page = page_of(client, owner)
+    assert "waits its turn" in page and "db_worker" not in page
+
+
+def test_a_low_queue_without_a_clock_names_the_command(client, owner, project, base):
+    prompt = make_prompt(project)
+    long_ago = timezone.now() - timedelta(minutes=10)
+    type(prompt).objects.update(created_at=long_ago)
+    project.promotions.update(at=long_ago)
+    assert "manage.py automate" in page_of(client, owner)
+
+
+def test_a_failed_run_is_told_with_a_link(client, owner, project, base):
+    make_prompt(project)
+    make_run(project, base, state="failed", error="Out of memory. Take fewer pairs at once.")
+    page = page_of(client, owner)
+    assert "Out of memory. Take fewer pairs at once." in page and 'href="/projects/taste/runs/1/"' in page
+
+
+@pytest.mark.parametrize("url", [URL, "/projects/taste/runs/", "/projects/taste/versions/", "/api/v1/projects/taste/versions/"])
+def test_the_number_of_queries_does_not_grow(client, owner, project, base, url):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+
+    def count() -> int:
+        client.get(url)
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(url).status_code == 200
+        return len(queries)
+
+    version = make_trained(project, base)
+    before = count()
+    for _ in range(29):
+        version = make_trained(project, version)
+    make_samples(project, base, version)
+    assert count() == before
+
+
+# -- train -------------------------------------------------------------------------------------------------
+def test_train_starts_a_run_and_shows_it(client, owner, project, judged):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.post(TRAIN, {"preset": "small", "beta": "0.2", "epochs": ""})
+    assert answer.status_code == 302 and answer.url == "/projects/taste/runs/1/"
+    run = Run.objects.get()
+    assert run.settings == {"preset": "small", "overrides": {"beta": 0.2}} and run.started_by == owner
+    assert run.dataset.train_count == 3
+
+
+def test_train_from_another_version(client, manager, project, judged, base):
+    older = make_version(project)
+    client.force_login(manager, "django.contrib.auth.backends.ModelBackend")
+    assert client.post(TRAIN, {"preset": "paper", "parent": older.pk}).status_code == 302
+    assert Run.objects.get().parent == older
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"preset": "huge"}, "huge is not one of the available choices"),
+        ({"preset": "small", "beta": "much"}, "Enter a number."),
+        ({"preset": "small", "beta": "0"}, "Must be above 0."),
+        ({"preset": "small", "label_smoothing": "0.5"}, "Must be below 0.5."),
+        ({"preset": "small", "batch_pairs": "0"}, "greater than or equal to 1"),
+        ({"preset": "small", "learning_rate": "nan"}, "Enter a number."),
+        ({"preset": "small", "parent": "999999"}, "not one of the available choices"),
+    ],
+)
+def test_bad_settings_come_back_with_the_message_at_the_field(client, owner, judged, data, words):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.post(TRAIN, data)
+    assert answer.status_code == 422 and words in answer.content.decode() and not Run.objects.exists()
+    if "beta" in data:
+        assert f'value="{data["beta"]}"' in answer.content.decode()
+
+
+def test_a_version_of_another_project_is_no_parent(client, owner, judged):
+
+    foreign = make_version(make_project())
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    assert client.post(TRAIN, {"preset": "small", "parent": foreign.pk}).status_code == 422
+
+
+def test_nothing_to_train_on_is_said_on_the_page(client, owner, base):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.post(TRAIN, {"preset": "small"})
+    assert answer.status_code == 422 and "Nothing has been judged yet." in answer.content.decode()
+
+
+def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
+    for user in (viewer, annotator):
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        assert client.post(TRAIN, {"preset": "small"}).status_code == 403
+    assert not Run.objects.exists()
+
+
+# -- settings ----------------------------------------------------------------------------------------------
+def valid_settings(**changes) -> dict:
+    return {
+        "name": "Better taste", "guidelines": "Short.", "allows_tie": "on", "judgements_required": 2, "lease_minutes": 5,
+        "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8,
+        "preset": "paper",
+    } | changes  # fmt: skip
+
+
+def test_settings_are_kept(client, manager, project):
+    client.force_login(manager, "django.contrib.auth.backends.ModelBackend")
+    assert client.get(SETTINGS).status_code == 200
+    assert client.post(SETTINGS, valid_settings()).status_code == 302
+    project.refresh_from_db()
+    assert (project.name, project.allows_both_bad, project.promotes_finished_runs) == ("Better taste", False, False)
+    assert (project.preset, project.judgements_required, project.queue_low) == ("paper", 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"),
+        ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"), ("max_new_tokens", 0),
+    ],
+)  # fmt: skip
+def test_bad_settings_change_nothing_and_come_back(client, owner, project, field, value):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.post(SETTINGS, valid_settings(**{field: value}))
+    page = answer.content.decode()
+    assert answer.status_code == 422 and f'id="id_{field}_error"' in page and "Nothing was saved" in page
+    project.refresh_from_db()
+    assert project.name == "Taste"
+
+
+def test_only_managers_open_the_settings(client, viewer, annotator):
+    for user in (viewer, annotator):
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        assert client.get(SETTINGS).status_code == 403 and client.post(SETTINGS, valid_settings()).status_code == 403

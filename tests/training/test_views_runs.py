@@ -1,0 +1,201 @@
+"""The pages of runs, and the points of their curves."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.builders import make_version
+from tests.training.rows import add_events, make_dataset, make_run, make_trained, values_at
+from training import curves
+from training.models import Run, RunEvent
+
+LIST, URL, EVENTS = "/projects/taste/runs/", "/projects/taste/runs/1/", "/projects/taste/runs/1/events.json"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def base(project):
+    return make_version(project, serving=True, name="tiny")
+
+
+@pytest.fixture
+def run(project, base):
+    run = make_run(project, base, log_tail="step 24/40 <b>loss</b> 0.4")
+    add_events(run, steps=24)
+    return run
+
+
+@pytest.fixture
+def as_owner(client, owner):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+# -- the page ----------------------------------------------------------------------------------------------
+def test_the_page_shows_state_progress_settings_and_log(as_owner, run):
+    answer = as_owner.get(URL)
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    for words in ("Step 24 of 40", "60 %", "about 3 min left", "38 triples, 9 held out", "6 ties", "learning_rate", "1e-05"):
+        assert words in page, words
+    assert "&lt;b&gt;loss" in page and "<b>loss" not in page
+    assert page.count("data-chart=") == len(curves.CHARTS)
+
+
+def test_polling_gives_the_fragment_and_stops_when_it_is_over(as_owner, run):
+    answer = as_owner.get(URL, headers=HTMX)
+    page = answer.content.decode()
+    assert answer.status_code == 200 and "<html" not in page and 'hx-trigger="every 2s"' in page
+    assert 'id="run-log"' in page and "hx-swap-oob" in page and "HX-Request" in answer["Vary"]
+    Run.objects.update(state="done", finished_at=timezone.now())
+    answer = as_owner.get(URL, headers=HTMX)
+    assert answer.status_code == 286 and "hx-trigger" not in answer.content.decode()
+
+
+def test_a_failure_says_what_happened_and_what_next(as_owner, run):
+    Run.objects.update(state="failed", error="The disk is full. Free 1 GB.", finished_at=timezone.now())
+    page = as_owner.get(URL).content.decode()
+    assert "The disk is full. Free 1 GB." in page and "Resume goes on from the last checkpoint" in page and "/resume/" in page
+
+
+def test_a_lost_worker_is_told(as_owner, run):
+    Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=3))
+    assert "worker has not been seen for 3 min" in as_owner.get(URL).content.decode()
+
+
+def test_a_run_that_waits_has_a_page_too(as_owner, project, base):
+    make_run(project, base, state="queued", progress=0, total=0, started_at=None, heartbeat_at=None)
+    page = as_owner.get(URL).content.decode()
+    assert "Waiting for a worker" in page and "warmup_steps" in page
+
+
+def test_settings_are_those_the_trainer_began_with(as_owner, run):
+    RunEvent.objects.create(run=run, line=1000, kind="start", data={"config": {"beta": 0.37, "model": "/secret/place"}})
+    page = as_owner.get(URL).content.decode()
+    assert "0.37" in page and "/secret/place" not in page
+
+
+def test_what_was_asked_for_is_marked(as_owner, run):
+    Run.objects.update(settings={"preset": "paper", "overrides": {"beta": 0.25}})
+    page = as_owner.get(URL).content.decode()
+    assert "asked for" in page and "0.25" in page and "rmsprop" in page
+
+
+@pytest.mark.parametrize(
+    ("pairs", "events", "words"),
+    [
+        (0, [], "Nothing is held out"),
+        (1, [], "Only 1 held-out pair."),
+        (9, [], "± 33 points"),
+        (50, [("warning", {"code": "many_dropped", "message": "9 of 20 pairs are too long."})], "9 of 20 pairs are too long."),
+        (50, [("heldout", {"loss": 0.69}), ("heldout", {"loss": 0.80})], "It learns its pairs by heart"),
+        (
+            50,
+            [("heldout", {"chosen_logp": -80, "margin": 0}), ("heldout", {"chosen_logp": -90, "margin": 2})],
+            "have lost 10.0 nats",
+        ),
+    ],
+)
+def test_what_should_make_one_look_twice_is_said(as_owner, project, base, pairs, events, words):
+    run = make_run(project, base, dataset=make_dataset(project, heldout_count=pairs))
+    events = [("step", values_at(1)), *events, ("step", values_at(9))]
+    for line, (kind, data) in enumerate(events, start=1):
+        RunEvent.objects.create(run=run, line=line, kind=kind, step=line, data=data)
+    assert words in as_owner.get(URL).content.decode()
+
+
+def test_a_healthy_run_has_no_warning(as_owner, project, base):
+    add_events(make_run(project, base, dataset=make_dataset(project, heldout_count=60)))
+    assert "notice-warn" not in as_owner.get(URL).content.decode().split('id="curves"')[0]
+
+
+def test_the_list_shows_runs_and_says_so_when_there_is_none(as_owner, project, base):
+    assert "No run yet" in as_owner.get(LIST).content.decode()
+    make_trained(project, base)
+    page = as_owner.get(LIST).content.decode()
+    assert "Run 1" in page and "v1" in page
+    assert as_owner.get(LIST, {"page": "nonsense"}).status_code == 200
+
+
+# -- the curves' points ------------------------------------------------------------------------------------
+def test_points_come_once_and_in_order(as_owner, run):
+    news = as_owner.get(EVENTS, {"after": 0}).json()
+    assert (news["over"], news["more"], news["again"]) == (False, False, False)
+    assert len(news["points"]) == 24 + 5 and news["line"] == 29
+    assert as_owner.get(EVENTS, {"after": news["line"]}).json()["points"] == []
+    RunEvent.objects.create(run=run, line=30, kind="step", step=25, data={"loss": 0.1})
+    assert as_owner.get(EVENTS, {"after": 29}).json()["points"] == [{"kind": "step", "step": 25, "loss": 0.1}]
+
+
+def test_points_hold_what_the_charts_need_and_nothing_else(as_owner, project, base):
+    run = make_run(project, base)
+    RunEvent.objects.create(run=run, line=1, kind="start", data={"config": {"model": "/secret"}})
+    RunEvent.objects.create(run=run, line=2, kind="step", step=1, data={"loss": None, "margin": 0.5, "path": "/secret"})
+    assert as_owner.get(EVENTS).json()["points"] == [{"kind": "step", "step": 1, "margin": 0.5}]
+
+
+def test_many_points_come_in_parts(as_owner, run, monkeypatch):
+    monkeypatch.setattr(curves, "PAGE", 10)
+    Run.objects.update(state="done")
+    first = as_owner.get(EVENTS).json()
+    assert len(first["points"]) == 10 and first["more"] and not first["over"]
+    last = as_owner.get(EVENTS, {"after": 20}).json()
+    assert len(last["points"]) == 9 and not last["more"] and last["over"]
+
+
+def test_a_run_that_went_back_to_a_checkpoint_is_told_anew(as_owner, run):
+    run.events.filter(line__gt=10).delete()
+    news = as_owner.get(EVENTS, {"after": 29}).json()
+    assert news["again"] and len(news["points"]) == 10
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "1.5", "99999999999999999999"])
+def test_a_bad_line_is_refused(as_owner, run, after):
+    answer = as_owner.get(EVENTS, {"after": after})
+    assert answer.status_code == 400 and answer.json()["fields"]["after"]
+
+
+# -- cancel and resume -------------------------------------------------------------------------------------
+def test_cancel_asks_the_worker_and_resume_queues_again(as_owner, run):
+    assert as_owner.post(URL + "cancel/").url == URL
+    run.refresh_from_db()
+    assert run.cancel_requested
+    assert "Stopping after this step" in as_owner.get(URL).content.decode()
+    Run.objects.update(state="cancelled")
+    assert as_owner.post(URL + "resume/").url == URL
+    run.refresh_from_db()
+    assert run.state == "queued"
+
+
+def test_what_is_over_cannot_be_cancelled_nor_a_finished_run_resumed(as_owner, run):
+    Run.objects.update(state="done")
+    assert "was over already" in as_owner.post(URL + "cancel/", follow=True).content.decode()
+    assert "nothing to resume" in as_owner.post(URL + "resume/", follow=True).content.decode()
+
+
+# -- who ---------------------------------------------------------------------------------------------------
+def test_an_annotator_may_not_look(client, annotator, run):
+    client.force_login(annotator, "django.contrib.auth.backends.ModelBackend")
+    assert [client.get(url).status_code for url in (LIST, URL, EVENTS)] == [403, 403, 403]
+
+
+def test_a_viewer_looks_and_does_nothing(client, viewer, run):
+    client.force_login(viewer, "django.contrib.auth.backends.ModelBackend")
+    assert [client.get(url).status_code for url in (LIST, URL, EVENTS)] == [200, 200, 200]
+    assert [client.post(URL + what).status_code for what in ("cancel/", "resume/")] == [403, 403]
+    assert "Cancel</button>" not in client.get(URL).content.decode()
+
+
+def test_a_stranger_finds_nothing(client, stranger, run):
+    client.force_login(stranger, "django.contrib.auth.backends.ModelBackend")
+    assert [client.get(url).status_code for url in (LIST, URL, EVENTS)] == [404, 404, 404]
+    assert client.post(URL + "cancel/").status_code == 404
+
+
+def test_bad_numbers_and_wrong_methods(as_owner, run):
+    assert as_owner.get("/projects/taste/runs/99/").status_code == 404
+    assert as_owner.get("/projects/taste/runs/99999999999999999999999/").status_code == 404
+    assert as_owner.post("/projects/taste/runs/99/cancel/").status_code == 404
+    assert as_owner.get(URL + "cancel/").status_code == 405
+    assert as_owner.post(URL).status_code == 405

@@ -1,0 +1,132 @@
+"""The tick: look at the database, start what is due.
+
+It is level-triggered: what to do follows from what is there, never from a message, so nothing is lost in a crash and
+two clocks beside each other do no harm. It never imports torch (tests/test_architecture.py).
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_tasks.base import Task, TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from annotate.models import Comparison, Project
+from training import jobs, tasks
+from training.models import Generation, Run, Version
+from training.models.job import JobState
+from training.registry import serving_version
+
+logger = logging.getLogger(__name__)
+
+RETRY_GENERATION_AFTER = timedelta(minutes=5)  # one that failed, was cancelled or gave nothing
+DESCRIBE_TRIES = 3
+LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
+KEEP_TASKS = timedelta(days=1)  # finished ones
+GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was killed
+
+
+def tick() -> None:
+    """All that may be due. A part that fails is logged and does not stop the others."""
+    for part in (take_up_stale_jobs, refill_queues, enqueue_waiting_jobs, describe_versions, prune_tasks):
+        _try(part)
+
+
+def _try(part: Callable[[], None]) -> None:
+    try:
+        part()
+    except Exception:
+        if transaction.get_connection().in_atomic_block:
+            raise  # in a test: the transaction is broken
+        logger.exception("%s failed; it is tried again at the next tick", part.__name__)
+        transaction.get_connection().close_if_unusable_or_obsolete()
+
+
+def take_up_stale_jobs() -> None:
+    for job in jobs.requeue_stale():
+        logger.warning("%s %s: no heartbeat for %s s; queued again", type(job).__name__, job.pk, settings.STALE_SECONDS)
+
+
+# -- generations -------------------------------------------------------------------------------------------
+
+
+def refill_queues() -> None:
+    for project in Project.objects.filter(promotions__isnull=False).distinct():
+        if generation_is_due(project):
+            start_generation(project)
+
+
+def generation_is_due(project: Project) -> bool:
+    """The queue is low, a version serves, none is unfinished, and the last one did not end in vain a moment ago."""
+    if project.generations.unfinished().exists() or not project.prompts.exists():
+        return False
+    waiting = Comparison.objects.claimable().filter(project=project).count()
+    if waiting >= project.queue_low:
+        return False
+    last = project.generations.order_by("-pk").first()
+    if last is None or last.progress or last.finished_at is None:
+        return True
+    if last.state == JobState.DONE and not last.total:
+        return True
+    changed = project.promotions.filter(at__gt=last.created_at).exists()
+    return changed or timezone.now() - last.finished_at > RETRY_GENERATION_AFTER
+
+
+def start_generation(project: Project) -> Generation | None:
+    """A generation of the serving version, queued. None if another clock was quicker."""
+    version = serving_version(project)
+    if version is None:
+        return None
+    try:
+        with transaction.atomic():
+            generation = Generation.objects.create(project=project, version=version)
+            tasks.generate.enqueue(generation.pk)
+    except IntegrityError:
+        return None
+    logger.info("%s: the queue is low; %s generates", project.slug, version)
+    return generation
+
+
+# -- tasks -------------------------------------------------------------------------------------------------
+
+
+def enqueue_waiting_jobs() -> None:
+    """A queued job without a task that will look at it: its task was lost, or it was put back."""
+    for kind, task in ((Generation, tasks.generate), (Run, tasks.train)):
+        for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):
+            if not task_is_coming(task, pk):
+                task.enqueue(pk)
+
+
+def task_is_coming(task: Task, pk: int) -> bool:
+    """A task for this row waits, or a worker took one a moment ago and may not have claimed the row yet."""
+    moment_ago = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS)
+    coming = Q(status=TaskResultStatus.READY) | Q(status=TaskResultStatus.RUNNING, started_at__gt=moment_ago)
+    return _tasks_for(task, pk).filter(coming).exists()
+
+
+def _tasks_for(task: Task, pk: int):
+    return DBTaskResult.objects.filter(task_path=task.module_path, args_kwargs={"args": [pk], "kwargs": {}})
+
+
+def describe_versions() -> None:
+    """Versions of which nobody has seen samples yet. Given up after DESCRIBE_TRIES in a day."""
+    for pk in Version.objects.exclude(metrics__has_key="described_at").values_list("pk", flat=True):
+        known = _tasks_for(tasks.describe_version, pk)
+        at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
+        if known.filter(Q(status=TaskResultStatus.READY) | at_work).exists():
+            continue
+        if known.exclude(status=TaskResultStatus.READY).count() < DESCRIBE_TRIES:
+            tasks.describe_version.enqueue(pk)
+
+
+def prune_tasks() -> None:
+    now = timezone.now()
+    DBTaskResult.objects.filter(
+        Q(status__in=[TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED], finished_at__lt=now - KEEP_TASKS)
+        | Q(status=TaskResultStatus.RUNNING, started_at__lt=now - GIVE_UP_TASKS)
+    ).delete()

@@ -1,0 +1,110 @@
+"""Datasets: what has been judged so far, as files that never change."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from annotate.consensus import Settlement, settle
+from annotate.formats import trl
+from annotate.models import Project, User
+from annotate.models.prompt import Split
+from training.models import Dataset
+
+FILES = {Split.TRAIN: "train.jsonl", Split.HELDOUT: "heldout.jsonl"}
+ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
+
+
+class NothingToTrainOn(Exception):
+    """There is no triple; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a dataset made now would hold."""
+
+    train: int
+    heldout: int
+    without: dict[str, int]  # comparisons that give no triple, by reason
+
+
+def preview_dataset(*, project: Project) -> Preview:
+    settlement = settle(project=project)
+    by_split = {split: sum(triple.split == split for triple in settlement.triples) for split in FILES}
+    return Preview(by_split[Split.TRAIN], by_split[Split.HELDOUT], dict(settlement.counts))
+
+
+def create_dataset(*, project: Project, by: User | None = None) -> Dataset:
+    """A snapshot of the project's triples; the newest one if nothing has changed since. Raises NothingToTrainOn."""
+    settlement = settle(project=project)
+    if not settlement.triples:
+        raise NothingToTrainOn(_why_nothing(settlement))
+    project_dir = settings.DATASETS_DIR / project.slug
+    partial = project_dir / f".partial-{os.getpid()}-{id(settlement)}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        hashes = {split: _write(partial / name, settlement, split) for split, name in FILES.items()}
+        return _record(project, by, settlement, partial, hashes)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@transaction.atomic
+def _record(project: Project, by: User | None, settlement: Settlement, partial: Path, hashes: dict[Split, str]) -> Dataset:
+    project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    newest = project.datasets.order_by("-number").first()
+    if newest and (newest.train_sha256, newest.heldout_sha256) == (hashes[Split.TRAIN], hashes[Split.HELDOUT]):
+        return newest
+    number = (project.datasets.aggregate(newest=Max("number"))["newest"] or 0) + 1
+    directory = settings.DATASETS_DIR / project.slug / f"d{number}"
+    if directory.exists():  # left by a crash before its row was written
+        shutil.rmtree(directory)
+    partial.rename(directory)
+    counted = {split: sum(triple.split == split for triple in settlement.triples) for split in FILES}
+    dataset = Dataset.objects.create(
+        project=project,
+        number=number,
+        directory=str(directory.relative_to(settings.VAR_DIR)),
+        train_sha256=hashes[Split.TRAIN],
+        heldout_sha256=hashes[Split.HELDOUT],
+        train_count=counted[Split.TRAIN],
+        heldout_count=counted[Split.HELDOUT],
+        counts=dict(settlement.counts),
+        filters={"consensus": settlement.rule},
+        created_by=by,
+    )
+    _link_judgements(dataset, sorted({pk for triple in settlement.triples for pk in triple.judgement_ids}))
+    return dataset
+
+
+def _link_judgements(dataset: Dataset, judgement_ids: Sequence[int]) -> None:
+    link = Dataset.judgements.through
+    for start in range(0, len(judgement_ids), ROWS_AT_ONCE):
+        link.objects.bulk_create(
+            link(dataset_id=dataset.pk, judgement_id=pk) for pk in judgement_ids[start : start + ROWS_AT_ONCE]
+        )
+
+
+def _write(path: Path, settlement: Settlement, split: Split) -> str:
+    """The triples of one split, flushed to disk and read-only. Returns the file's SHA-256."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        trl.write((triple for triple in settlement.triples if triple.split == split), file)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o444)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _why_nothing(settlement: Settlement) -> str:
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in settlement.counts.items() if count)
+    if not reasons:
+        return "Nothing has been judged yet. Judge some comparisons first; thirty are a good start."
+    return f"No judged comparison says which answer is better ({reasons}). Judge some more; thirty are a good start."

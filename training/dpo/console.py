@@ -1,0 +1,88 @@
+"""What a person at the terminal sees of the events: a progress bar in a terminal, a line each in a log file."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+Event = dict[str, Any]
+
+
+class Console:
+    """Shows events on `stream`."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self.stream = stream
+        self.bar: tqdm | None = None
+
+    def show(self, event: Event) -> None:
+        if event["event"] == "step" and self.stream.isatty():
+            self._advance(event)
+            return
+        describe = LINES.get(event["event"])
+        if describe is not None:
+            tqdm.write(describe(event), file=self.stream)
+            self.stream.flush()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def _advance(self, event: Event) -> None:
+        if self.bar is None:
+            self.bar = tqdm(total=event["steps"], initial=event["step"] - 1, unit="step", file=self.stream)
+        self.bar.set_postfix_str(f"loss {event['loss']:.4f}, accuracy {event['accuracy']:.0%}, margin {event['margin']:.3f}")
+        self.bar.update(event["step"] - self.bar.n)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _start(event: Event) -> str:
+    return f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}"
+
+
+def _audit(event: Event) -> str:
+    train, heldout = event["train"], event["heldout"]
+    extra = f", {heldout['pairs']} held out" if heldout else ""
+    return (
+        f"{train['pairs']} pairs{extra}; {train['dropped']} too long and dropped, {train['truncated']} prompts cut; "
+        f"end of turn: {train['end_of_turn']}"
+    )
+
+
+def _step(event: Event) -> str:
+    return (
+        f"step {event['step']}/{event['steps']}  loss {event['loss']:.4f}  accuracy {event['accuracy']:.0%}  "
+        f"margin {event['margin']:+.3f}  grad norm {event['grad_norm']:.2f}  {event['tokens_per_s']:.0f} tokens/s  "
+        f"{_duration(event['eta_s'])} left"
+    )
+
+
+def _heldout(event: Event) -> str:
+    return (
+        f"held out at step {event['step']}: loss {event['loss']:.4f}, accuracy {event['accuracy']:.0%}, "
+        f"margin {event['margin']:+.3f} on {event['pairs']} pairs"
+    )
+
+
+def _saved(event: Event) -> str:
+    shares = ", ".join(f"{name} keeps {share:.1%}" for name, share in event["signal"]["share"].items() if share is not None)
+    return f"saved {event['path']}; of what was trained {shares or 'there is nothing'}; serve it in {event['serve_dtype']}"
+
+
+LINES: dict[str, Callable[[Event], str]] = {
+    "start": _start,
+    "audit": _audit,
+    "preflight": lambda event: "preflight passed: " + ", ".join(f"{k} {v:.3g}" for k, v in event["figures"].items()),
+    "step": _step,
+    "heldout": _heldout,
+    "checkpoint": lambda event: f"checkpoint of step {event['step']} written",
+    "resumed": lambda event: f"resumed from the checkpoint of step {event['step']}",
+    "warning": lambda event: f"warning: {event['message']}",
+    "saved": _saved,
+    "done": lambda event: f"done: {event['steps']} steps in {_duration(event['seconds'])}",
+}

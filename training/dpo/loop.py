@@ -1,0 +1,196 @@
+"""The training loop. Everything it needs is in Run; everything that changes is the model, the optimizer and Progress."""
+
+import dataclasses
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.dpo.batches import collate, micro_batches, step_indices
+from training.dpo.checkpoint import save_checkpoint
+from training.dpo.config import Config
+from training.dpo.errors import NonFiniteError, Stopped
+from training.dpo.evaluate import Objective, metrics
+from training.dpo.events import EventLog
+from training.dpo.logprobs import Precision, batch_logprobs, score_examples
+from training.dpo.optimizers import learning_rate_at
+from training.dpo.stopping import Stopper
+from training.dpo.tokens import Example
+
+# Warn when chosen answers have lost this many nats against the reference (e^-5 < 1 %) while the margin is positive.
+CHOSEN_FALL_NATS = 5.0
+SMOOTHING = 0.8  # of the running mean that this is judged by
+
+
+@dataclass
+class Progress:
+    """What a checkpoint keeps besides tensors. The position in the data follows from `step`."""
+
+    step: int = 0
+    evaluated: int = -1  # the last step whose held-out pairs were evaluated
+    seconds: float = 0.0  # spent in steps
+    chosen_gain: float = 0.0  # running mean of log π/π_ref of chosen completions, in nats
+    warned: list[str] = field(default_factory=list)
+    heldout: dict[str, float] | None = None
+    last_step: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that stays the same during a run."""
+
+    config: Config
+    steps: int
+    model: Any
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    train: list[Example]
+    heldout: list[Example]
+    reference: dict[str, torch.Tensor]  # "train" and "heldout" → (N, 2)
+    identity: dict[str, str]  # hashes of what a checkpoint must be resumed with
+    log: EventLog
+    stopper: Stopper
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.config.loss, self.config.beta, self.config.label_smoothing)
+
+    @property
+    def starts_at_reference(self) -> bool:
+        return self.config.reference == self.config.model
+
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.config.output) / "checkpoint"
+
+
+def train(run: Run, progress: Progress) -> None:
+    """From `progress.step` to the last step. Raises Stopped (after a checkpoint), NonFiniteError, StorageError."""
+    try:
+        while True:
+            if run.heldout and _due(progress.step, run.steps, run.config.heldout_every) and progress.evaluated != progress.step:
+                evaluate_heldout(run, progress)
+            if _due(progress.step, run.steps, run.config.checkpoint_every):
+                keep(run, progress)
+            if progress.step == run.steps:
+                return
+            run.stopper.check(progress.step)
+            train_step(run, progress)
+            warn_if_chosen_falls(run, progress)
+    except Stopped:
+        keep(run, progress)
+        raise
+
+
+def train_step(run: Run, progress: Progress) -> None:
+    """One optimizer step over one batch, in micro-batches whose gradients add up to the batch's mean loss."""
+    began, config = time.monotonic(), run.config
+    places = step_indices(progress.step, len(run.train), config.batch_pairs, config.epochs, config.max_steps, config.seed)
+    examples = [run.train[place] for place in places]
+    reference_B2 = run.reference["train"][places]
+    policy_B2 = torch.zeros(len(places), 2)
+    weights_B = torch.tensor([example.weight for example in examples])
+    tokens = 0
+    for part in micro_batches(examples, config.micro_batch_pairs):
+        run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
+        batch = collate([examples[i] for i in part], pad_id=0, device=run.precision.device)
+        policy_P2 = torch.stack(batch_logprobs(run.model, batch, run.precision), dim=1)
+        losses_P = run.objective.losses(policy_P2, reference_B2[part].to(policy_P2.device))
+        _require_finite(losses_P, [examples[i] for i in part], progress.step)
+        (losses_P * weights_B[part].to(losses_P.device)).sum().div(len(places)).backward()
+        policy_B2[part] = policy_P2.detach().float().cpu()
+        tokens += batch.tokens
+    rate = learning_rate_at(progress.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)
+    grad_norm = update(run, rate, examples, progress.step)
+    taken = time.monotonic() - began
+    progress.step += 1
+    progress.seconds += taken
+    progress.last_step = metrics(policy_B2, reference_B2, weights_B, run.objective)
+    run.log.write(
+        "step", step=progress.step, steps=run.steps,
+        epoch=round(min(progress.step * config.batch_pairs / len(run.train), config.epochs if not config.max_steps else 1e9), 4),
+        **progress.last_step, grad_norm=grad_norm, learning_rate=rate, tokens_per_s=round(tokens / taken, 1),
+        memory_bytes=peak_memory(run.precision.device),
+        eta_s=round((run.steps - progress.step) * progress.seconds / progress.step, 1),
+    )  # fmt: skip
+
+
+def update(run: Run, rate: float, examples: list[Example], step: int) -> float:
+    """Clip, step and clear the gradients; the norm before clipping. Raises NonFiniteError and leaves the weights."""
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm).item()
+    if not torch.isfinite(torch.tensor(norm)):
+        run.optimizer.zero_grad(set_to_none=True)
+        raise NonFiniteError(_non_finite_text("gradient", examples, step))
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def evaluate_heldout(run: Run, progress: Progress) -> None:
+    """Score all held-out pairs and report. Raises Stopped between micro-batches when asked to."""
+    if progress.step == 0 and run.starts_at_reference:
+        scores_N2 = run.reference["heldout"]  # of the same weights, as the preflight has shown
+    else:
+        scores_N2 = score_examples(
+            run.model, run.heldout, run.precision, run.config.micro_batch_pairs, lambda done: run.stopper.check(progress.step)
+        )
+    weights_N = torch.tensor([example.weight for example in run.heldout])
+    progress.heldout = metrics(scores_N2, run.reference["heldout"], weights_N, run.objective)
+    progress.evaluated = progress.step
+    run.log.write("heldout", step=progress.step, **progress.heldout, pairs=len(run.heldout))
+
+
+def keep(run: Run, progress: Progress) -> None:
+    """Write the checkpoint of this step, unless it is there already."""
+    if (run.checkpoints / f"step-{progress.step:08d}").exists():
+        return
+    run.optimizer.zero_grad(set_to_none=True)
+    state = {"progress": dataclasses.asdict(progress), "identity": run.identity}
+    save_checkpoint(run.checkpoints, progress.step, run.model, run.optimizer, state)
+    run.log.write("checkpoint", step=progress.step)
+
+
+def warn_if_chosen_falls(run: Run, progress: Progress) -> None:
+    """Say once when chosen answers become unlikely while the margin grows (arXiv:2410.08847)."""
+    assert progress.last_step is not None
+    gain = progress.last_step["chosen_reward"] / run.config.beta
+    progress.chosen_gain = SMOOTHING * progress.chosen_gain + (1 - SMOOTHING) * gain
+    code = "chosen_falls"
+    if progress.chosen_gain < -CHOSEN_FALL_NATS and progress.last_step["margin"] > 0 and code not in progress.warned:
+        progress.warned.append(code)
+        message = (
+            f"chosen answers have lost {-progress.chosen_gain:.1f} nats against the reference while the margin grew. "
+            "The model moves away from both answers: stop earlier, lower the learning rate or raise beta."
+        )
+        run.log.write("warning", step=progress.step, code=code, message=message)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held so far: on the GPU, or by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _due(step: int, steps: int, every: int) -> bool:
+    return step in (0, steps) or (every > 0 and step % every == 0)
+
+
+def _require_finite(losses_P: torch.Tensor, examples: list[Example], step: int) -> None:
+    finite = losses_P.detach().isfinite().tolist()
+    if not all(finite):
+        bad = [example for example, fine in zip(examples, finite, strict=True) if not fine]
+        raise NonFiniteError(_non_finite_text("loss", bad, step))
+
+
+def _non_finite_text(what: str, examples: list[Example], step: int) -> str:
+    rows = ", ".join(f"{example.id!r} (line {example.line})" for example in examples[:20])
+    return (
+        f"the {what} of step {step + 1} is not a finite number; rows: {rows}. The weights of step {step} are unharmed and "
+        "the last checkpoint stays. Look at these rows, or lower the learning rate and start a new run."
+    )

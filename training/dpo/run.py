@@ -1,0 +1,274 @@
+"""One run from its config to its model directory: take the lock, resume or begin, check, train, save."""
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.dpo.batches import steps_total
+from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
+from training.dpo.config import Config
+from training.dpo.data import file_sha256, read_triples
+from training.dpo.errors import (
+    ConfigError,
+    OtherRunError,
+    Stopped,
+    StorageError,
+    TrainerError,
+    is_out_of_memory,
+    storage_error,
+)
+from training.dpo.evaluate import Objective
+from training.dpo.events import EventLog
+from training.dpo.logprobs import Precision, score_examples
+from training.dpo.loop import Progress, Run, keep, peak_memory, train
+from training.dpo.model import choose_precision, load_model, load_tokenizer, longest_row
+from training.dpo.optimizers import make_optimizer
+from training.dpo.preflight import (
+    check_audit,
+    check_checkpoint,
+    check_generation_config,
+    check_reference,
+    check_space,
+    check_start,
+)
+from training.dpo.reference import Reference, describe_reference, reference_scores
+from training.dpo.save import library_versions, save_version
+from training.dpo.stopping import Stopper
+from training.dpo.storage import exclusive, remove_partials, write_json
+from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
+
+PREFLIGHT_PAIRS = 8
+# Settings that may change between a run's start and its resumption, for they change no number.
+FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
+
+
+@dataclass(frozen=True)
+class Data:
+    tokenizer: Any
+    train: Tokenised
+    heldout: Tokenised | None
+    hashes: dict[str, str]  # of the files
+
+    @property
+    def parts(self) -> dict[str, list[Example]]:
+        """What is scored, by name; without held-out pairs when there are none or all were too long."""
+        heldout = self.heldout.examples if self.heldout else []
+        return {"train": self.train.examples} | ({"heldout": heldout} if heldout else {})
+
+
+def run(config: Config, stopper: Stopper, log: EventLog) -> None:
+    """Train, or resume, or do nothing when the model is complete. Raises TrainerError; each is in the events, too."""
+    output = Path(config.output)
+    with exclusive(output / "lock"):
+        try:
+            if (output / "model" / "prefloop.json").exists():
+                finish(config, log)
+            else:
+                begin_or_resume(config, stopper, log)
+        except Stopped as stop:
+            log.write("stopped", step=stop.step, reason=stop.reason)
+            raise
+        except OtherRunError:
+            raise
+        except TrainerError as error:
+            report(log, str(error))
+            raise
+        except Exception as error:
+            failure = as_trainer_error(error, config)
+            report(log, str(failure))
+            raise failure from error
+
+
+def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
+    output = Path(config.output)
+    checkpoint = latest_checkpoint(output / "checkpoint")
+    remove_partials(output)
+    if checkpoint:
+        require_same_config(config, read_config(output))
+    else:
+        log.restart()
+        write_json(output / "config.json", config.to_dict(), "the config")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    data = read_data(config)
+    steps = steps_total(len(data.train.examples), config.batch_pairs, config.epochs, config.max_steps)
+    precision, reason = choose_precision(config, steps)
+    if not checkpoint:
+        announce(config, data, steps, precision, reason, log)
+    reference = describe_reference(
+        Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
+        (config.max_prompt_tokens, config.max_completion_tokens), precision,
+    )  # fmt: skip
+    scores = score_reference(config, reference, data, precision, stopper)
+    prepared = prepare(config, data, reference, scores, steps, precision, log, stopper)
+    progress = resume(prepared, checkpoint) if checkpoint else preflight(prepared, reference)
+    train(prepared, progress)
+    record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
+    conclude(output, record, log)
+
+
+def read_data(config: Config) -> Data:
+    """Read and tokenise both files. Raises DataError, ModelError."""
+    tokenizer = load_tokenizer(Path(config.model))
+    find_ending(tokenizer)
+    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens, longest_row(Path(config.model)), config.over_long)
+    paths = {"train": Path(config.train)} | ({"heldout": Path(config.heldout)} if config.heldout else {})
+    read = {name: tokenise(tokenizer, read_triples(path), path, limits) for name, path in paths.items()}
+    for name, path in paths.items():
+        check_audit(read[name].audit, path)
+    require_pairs(read["train"], Path(config.train), limits)
+    return Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
+
+
+def announce(config: Config, data: Data, steps: int, precision: Precision, reason: str, log: EventLog) -> None:
+    log.write(
+        "start", config=config.to_dict(), steps=steps, device=str(precision.device), threads=torch.get_num_threads(),
+        compute=str(precision.compute).removeprefix("torch."), compute_reason=reason, versions=library_versions(),
+        data_sha256=data.hashes, memory_bytes=peak_memory(precision.device),
+    )  # fmt: skip
+    log.write("audit", train=data.train.audit, heldout=data.heldout.audit if data.heldout else None)
+    for name, part in (("training", data.train), ("held-out", data.heldout)):
+        if part and part.audit["dropped"] > 0.1 * part.audit["rows"]:
+            message = (
+                f"{part.audit['dropped']} of {part.audit['rows']} {name} pairs are too long and were dropped. "
+                "Raise max_prompt_tokens or max_completion_tokens if memory allows."
+            )
+            log.write("warning", code="many_dropped", message=message)
+
+
+def score_reference(
+    config: Config, reference: Reference, data: Data, precision: Precision, stopper: Stopper
+) -> dict[str, torch.Tensor]:
+    return reference_scores(
+        reference, data.parts, precision, config.micro_batch_pairs, Path(str(config.reference_cache)),
+        before_each=lambda part, done: stopper.check(0),
+    )  # fmt: skip
+
+
+def prepare(
+    config: Config, data: Data, reference: Reference, scores: dict[str, torch.Tensor], steps: int,
+    precision: Precision, log: EventLog, stopper: Stopper,
+) -> Run:  # fmt: skip
+    model = load_model(Path(config.model), precision.device)
+    return Run(
+        config=config, steps=steps, model=model,
+        optimizer=make_optimizer(config.optimizer, model, config.learning_rate, config.weight_decay),
+        precision=precision, train=data.train.examples, heldout=data.parts.get("heldout", []),
+        reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
+        log=log, stopper=stopper,
+    )  # fmt: skip
+
+
+def preflight(run: Run, reference: Reference) -> Progress:
+    """All checks before step 1. Raises PreflightError or StorageError; writes the checkpoint of step 0."""
+    check_space(Path(run.config.output), run.model, run.config.optimizer)
+    check_generation_config(run.model, run.config.model)
+    count = min(len(run.train), run.config.batch_pairs, PREFLIGHT_PAIRS)
+    examples, kept = run.train[:count], run.reference["train"][:count]
+    same = run.starts_at_reference
+    model = run.model if same else load_model(reference.directory, run.precision.device)
+    scores_N2 = score_examples(model, examples, run.precision, run.config.micro_batch_pairs, lambda done: run.stopper.check(0))
+    if same:
+        objective = Objective(run.config.loss, run.config.beta, run.config.label_smoothing)
+        figures = check_start(scores_N2, kept, examples, objective, run.precision.compute)
+    else:
+        figures = check_reference(scores_N2, kept, examples, run.precision.compute)
+    progress = Progress()
+    keep(run, progress)
+    check_checkpoint(run.checkpoints / "step-00000000", run.model, run.optimizer)
+    run.log.write("preflight", reference_is_start=same, pairs=count, figures=figures)
+    return progress
+
+
+def resume(run: Run, checkpoint: Path) -> Progress:
+    """Put back the state of `checkpoint`. Raises ConfigError when model, reference or data are no longer the same."""
+    state = read_state(checkpoint)
+    if changed := [name for name in run.identity if state["identity"].get(name) != run.identity[name]]:
+        raise ConfigError(
+            f"{run.config.output} cannot be resumed: the {' and '.join(changed)} pairs, the reference or the arithmetic are not "
+            "what the run began with. Put the old files back, or choose another output."
+        )
+    load_checkpoint(checkpoint, run.model, run.optimizer)
+    progress = Progress(**state["progress"])
+    run.log.rewind(progress.step, progress.evaluated)
+    run.log.write("resumed", step=progress.step, steps=run.steps, device=str(run.precision.device))
+    return progress
+
+
+def details_of(data: Data, reference: Reference) -> dict[str, Any]:
+    return {
+        "data_sha256": data.hashes,
+        "reference_sha256": reference.weights,
+        "train_pairs": len(data.train.examples),
+        "heldout_pairs": len(data.parts.get("heldout", [])),
+        "audit": data.train.audit,
+    }
+
+
+def finish(config: Config, log: EventLog) -> None:
+    """The model is complete: only complete the events, if the run was killed before them."""
+    output = Path(config.output)
+    require_same_config(config, read_config(output))
+    record = json.loads((output / "model" / "prefloop.json").read_text(encoding="utf-8"))
+    if not any(event["event"] == "done" for event in log.read()):
+        log.mend()
+    conclude(output, record, log)
+
+
+def conclude(output: Path, record: dict[str, Any], log: EventLog) -> None:
+    """Write what is missing of the last events, and clear what is no longer needed."""
+    told = {event["event"] for event in log.read()}
+    if record["serve_dtype"] == "float32" and "saved" not in told and record["signal"]["share"]["bfloat16"] is not None:
+        share = max(record["signal"]["share"]["bfloat16"], 0.0)
+        message = f"served in bfloat16 the model would keep {share:.0%} of what was trained. Serve it in float32."
+        log.write("warning", code="bfloat16_loses_signal", message=message)
+    if "saved" not in told:
+        log.write("saved", path=str(output / "model"), signal=record["signal"], serve_dtype=record["serve_dtype"])
+    shutil.rmtree(output / "checkpoint", ignore_errors=True)
+    if "done" not in told:
+        log.write("done", steps=record["steps"], seconds=record["seconds"], metrics=record["metrics"])
+
+
+def read_config(output: Path) -> dict[str, Any]:
+    path = output / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read {path}, so the run cannot be resumed: {error}. Choose another output.") from error
+
+
+def require_same_config(config: Config, begun: dict[str, Any]) -> None:
+    """Raises OtherRunError that lists what differs from the config the run began with."""
+    now = config.to_dict()
+    keys = sorted((set(now) | set(begun)) - FREE_TO_CHANGE)
+    if differing := [
+        f"  - {key}: {begun.get(key)!r} then, {now.get(key)!r} now" for key in keys if begun.get(key) != now.get(key)
+    ]:
+        raise OtherRunError(
+            f"{config.output} holds a run with another config:\n" + "\n".join(differing) + "\n"
+            "Use the same config to go on with it, or choose another output."
+        )
+
+
+def as_trainer_error(error: Exception, config: Config) -> TrainerError:
+    """Out of memory, a full disk or a fault of this program, in words."""
+    if is_out_of_memory(error):
+        return TrainerError(
+            f"out of memory with {config.micro_batch_pairs} pairs at once. Lower micro_batch_pairs (the result stays the same), "
+            "max_prompt_tokens or max_completion_tokens. The last checkpoint stays."
+        )
+    if isinstance(error, OSError):
+        return storage_error("the run", Path(config.output), error)
+    return TrainerError(f"unexpected {type(error).__name__}: {error}. The last checkpoint stays. Please report this.")
+
+
+def report(log: EventLog, message: str) -> None:
+    """The error event. A disk too full to hold it must not hide the error itself."""
+    step = max((event.get("step", 0) for event in log.read()), default=0)
+    with contextlib.suppress(StorageError):
+        log.write("error", message=message, step=step)

@@ -1,0 +1,191 @@
+"""What a version is like: samples on fixed prompts, length, how often it stops by itself, distance from another; and
+the intervals that go with shares and means."""
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.models import Completion, Project, Prompt
+from annotate.models.completion import FinishReason
+from training.models import Version
+from training.sampling import Messages, Policy, Request, Sample, encode_prompt, load_policy, sample, score
+
+SHOWN_PROMPTS = 8  # answered greedily, to be read
+DRAWN_PROMPTS = 16  # answered once as the project samples, for the figures
+Z95 = 1.959964
+
+
+# -- describing a version ----------------------------------------------------------------------------------
+
+
+def describe_version(*, version: Version, policy: Policy | None = None) -> Version:
+    """Greedy answers to fixed held-out prompts, as completions, and figures in `metrics`; of its parent too.
+
+    `mean_tokens` and `ended_share` (answers that end by themselves) are means over DRAWN_PROMPTS held-out prompts,
+    answered as the project samples; `kl` is the distance from the base on them (`kl_estimate`), with `kl_error`.
+    What is there already is kept: a second call does nothing.
+    """
+    if version.parent and "described_at" not in version.parent.metrics:
+        describe_version(version=version.parent)
+    if "described_at" in version.metrics:
+        return version
+    prompts = fixed_prompts(version.project, DRAWN_PROMPTS)
+    metrics: dict[str, object] = {"described_prompts": len(prompts)}
+    if prompts:
+        policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
+        _answer_greedily(version, policy, prompts[:SHOWN_PROMPTS])
+        metrics |= _figures(version, policy, [prompt.messages for prompt in prompts])
+    with transaction.atomic():
+        current = Version.objects.select_for_update(no_key=True).get(pk=version.pk)
+        current.metrics |= {**metrics, "described_at": timezone.now().isoformat(timespec="seconds")}
+        current.save(update_fields=["metrics"])
+    version.metrics = current.metrics
+    return version
+
+
+def fixed_prompts(project: Project, count: int) -> list[Prompt]:
+    """The same held-out prompts for each version: those with the lowest hashes."""
+    return list(project.prompts.heldout().order_by("content_hash")[:count])
+
+
+def _answer_greedily(version: Version, policy: Policy, prompts: Sequence[Prompt]) -> None:
+    answered = set(version.completions.filter(temperature=0, prompt__in=prompts).values_list("prompt_id", flat=True))
+    waiting = [prompt for prompt in prompts if prompt.pk not in answered]
+    limit = version.project.max_new_tokens
+    requests = [Request(prompt.messages, temperature=0.0, max_new_tokens=limit) for prompt in waiting]
+    answers = sample(policy.model, policy.tokenizer, requests)
+    Completion.objects.bulk_create(
+        Completion(
+            prompt=prompt,
+            version=version,
+            text=answer.text,
+            temperature=0.0,
+            top_p=1.0,
+            max_new_tokens=limit,
+            seed=0,
+            dtype=policy.dtype,
+            token_count=answer.token_count,
+            finish_reason=answer.finish_reason,
+            logprob=answer.logprob,
+        )
+        for prompt, answer in zip(waiting, answers, strict=True)
+        if answer.text
+    )
+
+
+def _figures(version: Version, policy: Policy, prompts: Sequence[Messages]) -> dict[str, float]:
+    project = version.project
+    requests = [
+        Request(messages, version.pk + place, project.temperature, project.top_p, project.max_new_tokens)
+        for place, messages in enumerate(prompts)
+    ]
+    answers = sample(policy.model, policy.tokenizer, requests)
+    good = [answer for answer in answers if not answer.error]
+    if not good:
+        return {}
+    figures = {
+        "mean_tokens": round(statistics.fmean(answer.token_count for answer in good), 2),
+        "ended_share": round(statistics.fmean(answer.finish_reason == FinishReason.STOP for answer in good), 4),
+    }
+    if version.parent:
+        base = base_of(version)
+        against = load_policy(base.path, serve_dtype=base.serve_dtype)
+        if (project.temperature, project.top_p) == (1.0, 1.0):  # then these answers are draws from the policy itself
+            kl = kl_of(policy, against, prompts, answers)
+        else:
+            kl = kl_estimate(policy, against, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens)
+        figures |= {"kl": round(kl.mean, 4)} | ({"kl_error": round(kl.error, 4)} if kl.count > 1 else {})
+    return figures
+
+
+def base_of(version: Version) -> Version:
+    """The version that all its ancestors come from."""
+    while version.parent:
+        version = version.parent
+    return version
+
+
+# -- distance ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error, over `count` independent draws."""
+
+    mean: float
+    error: float
+    count: int
+
+
+def mean_and_error(values: Sequence[float]) -> Estimate:
+    """Example: (1, 3) → 2 ± 1 (standard deviation √2, over √2)."""
+    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Estimate(statistics.fmean(values), spread, len(values))
+
+
+def kl_estimate(
+    policy: Policy, against: Policy, prompts: Sequence[Messages], *, seed: int = 0, max_new_tokens: int = 128
+) -> Estimate:
+    """KL(π ‖ π_base) in nats per answer: the mean of log π(y|x) − log π_base(y|x) over one fresh draw y ~ π per prompt.
+
+    Drawn at temperature 1 from the whole vocabulary, else it would be another distribution's distance. Answers cut at
+    the limit count as far as they go. Unbiased; its error is that of a mean.
+    """
+    requests = [Request(messages, seed + place, max_new_tokens=max_new_tokens) for place, messages in enumerate(prompts)]
+    return kl_of(policy, against, prompts, sample(policy.model, policy.tokenizer, requests))
+
+
+def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers: Sequence[Sample]) -> Estimate:
+    """The same from answers that are there: draws of `policy` at temperature 1, top-p 1, one for each of `prompts`."""
+    pairs = [
+        (encode_prompt(policy.tokenizer, messages), answer.token_ids)
+        for messages, answer in zip(prompts, answers, strict=True)
+        if not answer.error
+    ]
+    mine, theirs = score(policy.model, pairs), score(against.model, pairs)
+    return mean_and_error([a - b for a, b in zip(mine, theirs, strict=True)])
+
+
+# -- intervals ---------------------------------------------------------------------------------------------
+
+
+def wilson(share: float, count: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's interval of a share of `count` independent yes/no outcomes.
+
+    Example: 8 of 10 → (0.490, 0.943). It does not shrink to nothing at 0 and 1.
+    """
+    if not count:
+        return 0.0, 1.0
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap(
+    values: Sequence[float],
+    *,
+    statistic: Callable[[Sequence[float]], float] = statistics.fmean,
+    draws: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a statistic: values are drawn again with replacement, `draws` times.
+
+    For a win rate with ties as half, give one value per prompt (1, ½ or 0; or their mean over several answers), so
+    that answers to one prompt stay together.
+    """
+    chance = random.Random(seed)
+    found = sorted(statistic(chance.choices(values, k=len(values))) for _ in range(draws))
+    tail = (1 - level) / 2
+    return found[round(tail * (draws - 1))], found[round((1 - tail) * (draws - 1))]
+
+
+def win_rate(outcomes: Sequence[float], *, seed: int = 0) -> tuple[float, float, float]:
+    """Mean and 95 % bootstrap interval of one value per prompt: 1 won, ½ tied, 0 lost."""
+    low, high = bootstrap(outcomes, seed=seed)
+    return statistics.fmean(outcomes), low, high

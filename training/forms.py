@@ -1,0 +1,145 @@
+"""The forms of the training half: starting a run, making a version serve, a project's settings."""
+
+from typing import Any
+
+from django import forms
+
+from annotate.models import Project
+from training.dpo.config import PRESETS, Hyperparameter, hyperparameters
+from training.models import Version
+
+LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
+OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "label_smoothing", "seed")
+LABELS = {
+    "epochs": "Epochs",
+    "learning_rate": "Learning rate",
+    "beta": "β (pull to the reference)",
+    "batch_pairs": "Pairs per step",
+    "label_smoothing": "Label smoothing ε",
+    "seed": "Seed",
+}
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    return [(name, name.capitalize()) for name in PRESETS]
+
+
+class WithErrorsAtTheFields:
+    """A control with an error says so to a screen reader too."""
+
+    def mark_errors(self) -> None:
+        for name in self.errors:
+            if name in self.fields:
+                self.fields[name].widget.attrs |= {"aria-invalid": "true", "aria-describedby": f"{self[name].auto_id}_error"}
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        if self.is_bound:
+            self.mark_errors()
+
+
+class TrainForm(WithErrorsAtTheFields, forms.Form):
+    """A preset, where to start, and settings that differ from the preset's. What is left empty follows the preset."""
+
+    preset = forms.ChoiceField(choices=preset_choices)
+    parent = forms.ModelChoiceField(Version.objects.none(), required=False, empty_label="The serving version")
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **{"initial": {"preset": project.preset}} | kwargs)
+        self.fields["parent"].queryset = Version.objects.of(project)
+        tunable = {setting.name: setting for setting in hyperparameters()}
+        for name in OFFERED:
+            self.fields[name] = _field(tunable[name])
+
+    @property
+    def presets(self) -> list[dict[str, Any]]:
+        chosen = self["preset"].value()
+        return [
+            {"name": name, "label": label, "help": PRESETS[name].help, "checked": name == chosen}
+            for name, label in preset_choices()
+        ]
+
+    @property
+    def tuning(self) -> list[forms.BoundField]:
+        return [self[name] for name in OFFERED]
+
+    @property
+    def overrides(self) -> dict[str, float | int]:
+        return {name: value for name in OFFERED if (value := self.cleaned_data.get(name)) is not None}
+
+
+def _field(setting: Hyperparameter) -> forms.Field:
+    kind = forms.IntegerField if setting.type == "int" else forms.FloatField
+    field = kind(
+        required=False, min_value=setting.low, max_value=setting.high, label=LABELS[setting.name], help_text=setting.help
+    )
+    if setting.above is not None or setting.below is not None:
+        field.validators.append(lambda value: _between(value, setting))
+    field.widget = forms.TextInput(attrs={"inputmode": "decimal", "placeholder": "as the preset", "autocomplete": "off"})
+    return field
+
+
+def _between(value: float, setting: Hyperparameter) -> None:
+    if setting.above is not None and value <= setting.above:
+        raise forms.ValidationError(f"Must be above {setting.above:g}.")
+    if setting.below is not None and value >= setting.below:
+        raise forms.ValidationError(f"Must be below {setting.below:g}.")
+
+
+class PromoteForm(forms.Form):
+    why = forms.CharField(max_length=300, required=False, label="Why (optional)")
+
+
+class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
+    preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button and automatic runs use.")
+
+    class Meta:
+        model = Project
+        fields = (
+            "name", "guidelines",
+            "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus",
+            "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
+            "preset", "promotes_finished_runs",
+        )  # fmt: skip
+        labels = {
+            "allows_tie": "Offer “equally good”",
+            "allows_both_bad": "Offer “both bad”",
+            "judgements_required": "Judgements per comparison",
+            "lease_minutes": "Minutes until an unanswered comparison goes back to the queue",
+            "consensus": "From judgements to triples",
+            "temperature": "Temperature",
+            "top_p": "Top-p",
+            "max_new_tokens": "Longest answer, in tokens",
+            "queue_low": "Generate below … open comparisons",
+            "queue_high": "Generate up to … open comparisons",
+            "promotes_finished_runs": "A finished run's version starts to serve",
+        }
+        help_texts = {
+            "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
+            "top_p": "Only the likeliest words that make up this share are drawn from.",
+            "promotes_finished_runs": "Otherwise somebody makes it serve by hand, on its page.",
+        }
+        widgets = {"guidelines": forms.Textarea(attrs={"rows": 12})}
+
+    SECTIONS = (
+        ("Project", "", ("name", "guidelines")),
+        ("Judging", "What annotators are offered, and how often a comparison is judged.",
+         ("allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus")),
+        ("Generating", "How the serving version writes the two answers, and when.",
+         ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
+        ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promotes_finished_runs")),
+    )  # fmt: skip
+
+    def sections(self) -> list[tuple[str, str, list[forms.BoundField]]]:
+        return [(title, tells, [self[name] for name in names]) for title, tells, names in self.SECTIONS]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        low, high = cleaned.get("queue_low"), cleaned.get("queue_high")
+        if low is not None and high is not None and low > high:
+            self.add_error("queue_low", "The low mark of the queue must not be above its high mark.")
+        if cleaned.get("temperature", 1) < LEAST_TEMPERATURE:
+            self.add_error(
+                "temperature", "Near temperature 0 both answers are the same, so there is nothing to compare. Take 0.1 or more."
+            )
+        return cleaned

@@ -1,0 +1,8 @@
+"""The rows of the training half: one file per noun (see docs/architecture.md for the words)."""
+
+from .dataset import Dataset
+from .generation import Generation
+from .run import Run, RunEvent
+from .version import Promotion, Version
+
+__all__ = ["Dataset", "Generation", "Promotion", "Run", "RunEvent", "Version"]

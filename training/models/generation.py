@@ -1,0 +1,27 @@
+"""Generations: jobs that sample pairs and put them into the queue."""
+
+from django.db import models
+
+from annotate.models import Project
+
+from .job import Job
+from .version import Version
+
+
+class Generation(Job):
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="generations")
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="generations")
+    dropped_identical = models.PositiveIntegerField(default=0)
+    dropped_empty = models.PositiveIntegerField(default=0)
+    dropped_refused = models.PositiveIntegerField(default=0, help_text="Prompts the model cannot take, e.g. too long ones.")
+    resampled = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project"],
+                condition=models.Q(state__in=["queued", "running"]),
+                name="one_unfinished_generation_per_project",
+            ),
+        ]
+        indexes = [models.Index(fields=["state", "heartbeat_at"], name="generation_by_state")]

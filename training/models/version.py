@@ -1,0 +1,60 @@
+"""Model versions and the history of which one served."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from annotate.models import Project, User
+
+
+class VersionQuerySet(models.QuerySet):
+    def of(self, project: Project):
+        return self.filter(project=project).order_by("-number")
+
+
+class Version(models.Model):
+    """One policy: a model directory, its parent, its run, its metrics. It never changes once made."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(help_text="0 is the base; unique in the project.")
+    name = models.CharField(max_length=200)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    run = models.OneToOneField("training.Run", null=True, blank=True, on_delete=models.PROTECT, related_name="version")
+    directory = models.CharField(max_length=500, help_text="Below VAR_DIR.")
+    serve_dtype = models.CharField(max_length=20, help_text="The precision that keeps what was trained.")
+    metrics = models.JSONField(default=dict, blank=True)
+    size_bytes = models.BigIntegerField(default=0)
+    parameters = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VersionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="version_number_is_unique_in_its_project"),
+            models.CheckConstraint(condition=~Q(parent=models.F("id")), name="version_is_not_its_own_parent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+    @property
+    def path(self):
+        return settings.VAR_DIR / self.directory
+
+    def get_absolute_url(self) -> str:
+        return reverse("version", args=[self.project.slug, self.number])
+
+
+class Promotion(models.Model):
+    """One line of the serving history. The newest one of a project names its serving version."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="promotions")
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="promotions")
+    by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    why = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]

@@ -1,0 +1,171 @@
+"""What happens in a project now and what happens next, in words, with what to do where something is stuck."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Max
+from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from annotate.models import Project
+from training import tasks
+from training.jobs import JOBS
+from training.models import Generation, Run, Version
+from training.models.job import Job, JobState
+from training.wording import counted, lasting
+
+WORKER = '.venv/bin/python manage.py db_worker --queue-name "*"'
+CLOCK = ".venv/bin/python manage.py automate"
+PATIENCE = timedelta(seconds=30)  # a job waits no longer than this when a worker is there
+
+
+@dataclass(frozen=True)
+class Line:
+    level: str  # a notice's class: info, good, warn, error
+    title: str
+    text: str = ""
+    command: str = ""
+    url: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the lines are told from; the page shows some of it by itself."""
+
+    project: Project
+    serving: Version | None
+    open_pairs: int
+    generation: Generation | None  # the newest
+    run: Run | None  # the newest
+    changed_at: datetime | None  # when something last happened that the clock may act on
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """The queue has been low for longer than the clock takes to see it."""
+        return bool(self.changed_at and timezone.now() - self.changed_at > PATIENCE)
+
+
+def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
+    if not prompts:
+        return [
+            Line(
+                "warn",
+                "There are no prompts yet",
+                "Import some: one JSON line each.",
+                command=f".venv/bin/python manage.py import_prompts prompts.jsonl --project {now.project.slug}",
+            )
+        ]
+    if not now.serving:
+        return [
+            Line(
+                "warn",
+                "No model serves yet",
+                "Add one: a Hub id, a directory or a GGUF file.",
+                command=f".venv/bin/python manage.py add_model smollm2 --project {now.project.slug} --serve",
+            )
+        ]
+    stuck = stuck_line(now.generation, "The generation"), stuck_line(now.run, "The run")
+    if all(stuck):
+        return [stuck[0]]  # one worker is missing, and one command helps
+    lines = stuck[0] or _generation(now), stuck[1] or _run(now)
+    return [line for line in lines if line] or [_rest(now)]
+
+
+def _generation(now: Situation) -> Line | None:
+    job, low = now.generation, now.project.queue_low
+    if job and job.state == JobState.RUNNING:
+        text = (
+            f"{job.progress} of {counted(job.total, 'pair')} written by {job.version}"
+            if job.total
+            else f"{job.version} is being loaded"
+        )
+        left = f"; about {lasting(job.eta_seconds)} left." if job.eta_seconds else "."
+        return Line("info", "New pairs are being generated", text + left)
+    if job and job.state == JobState.QUEUED:
+        return Line("info", "New pairs are about to be generated", f"{job.version} writes them as soon as a worker is free.")
+    if job and job.state == JobState.FAILED:
+        return Line("error", "The last generation failed", job.error or "It left no message; see the worker's terminal.")
+    if job and job.state == JobState.DONE and job.total and not job.progress:
+        return Line("warn", "The last generation gave no new pair", f"{_dropped(job)} It is tried again in a few minutes.")
+    if now.open_pairs >= low:
+        return None
+    state = f"{counted(now.open_pairs, 'pair')} to judge; below {low}, {now.serving} writes more."
+    if now.waits_in_vain:
+        return Line(
+            "warn", "The queue is low and nothing refills it", f"{state} If the clock does not run, start it:", command=CLOCK
+        )
+    return Line("info", "The queue is low", f"{state} It begins within seconds.")
+
+
+def _dropped(job: Generation) -> str:
+    counts = {"identical": job.dropped_identical, "empty": job.dropped_empty, "refused by the model": job.dropped_refused}
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"Dropped: {told}. A higher temperature makes answers differ." if told else "Every prompt has its pair already."
+
+
+def _run(now: Situation) -> Line | None:
+    run = now.run
+    if run is None or run.state in (JobState.DONE, JobState.CANCELLED):
+        return None
+    link = {"url": run.get_absolute_url(), "link": f"See {run}"}
+    if run.state == JobState.RUNNING:
+        left = f"About {lasting(run.eta_seconds)} left. " if run.eta_seconds else ""
+        then = (
+            "Its version starts to serve when it is done."
+            if now.project.promotes_finished_runs
+            else "Its version waits for you to make it serve."
+        )
+        return Line("info", f"{str(run).capitalize()} is training {run.parent}", left + then, **link)
+    if run.state == JobState.QUEUED:
+        return Line("info", f"{str(run).capitalize()} is about to start", "As soon as a worker is free.", **link)
+    return Line("error", f"{str(run).capitalize()} failed", run.error or "It left no message; its log may tell.", **link)
+
+
+def stuck_line(job: Job | None, name: str) -> Line | None:
+    """A job that should be worked on and is not: then no worker is there."""
+    if job is None:
+        return None
+    now = timezone.now()
+    if job.state == JobState.QUEUED and (waiting := now - _queued_at(job)) > PATIENCE:
+        if a_worker_is_busy():
+            return Line("info", f"{name} waits its turn", "A worker is busy with something else and takes it up next.")
+        since = lasting(waiting.total_seconds())
+        return Line(
+            "warn", f"{name} has been waiting for {since}", "No worker has taken it up. If none runs, start one:", command=WORKER
+        )
+    if job.state == JobState.RUNNING and job.heartbeat_at and now - job.heartbeat_at > timedelta(seconds=settings.STALE_SECONDS):
+        since = lasting((now - job.heartbeat_at).total_seconds())
+        return Line(
+            "warn",
+            f"{name}'s worker has not been seen for {since}",
+            "Another worker takes the work up from where it was saved. If none runs, start one:",
+            command=WORKER,
+        )
+    return None
+
+
+def _queued_at(job: Job) -> datetime:
+    """When it was last put into the queue: a job that is resumed, or taken from a dead worker, was made long before."""
+    task = tasks.train if isinstance(job, Run) else tasks.generate
+    newest = DBTaskResult.objects.filter(task_path=task.module_path, args_kwargs={"args": [job.pk], "kwargs": {}})
+    return newest.aggregate(at=Max("enqueued_at"))["at"] or job.created_at
+
+
+def a_worker_is_busy() -> bool:
+    """Some worker shows signs of life: a job's heartbeat, or a task it took a while ago and may still be at."""
+    alive = timezone.now() - timedelta(seconds=settings.STALE_SECONDS)
+    if any(kind.objects.filter(state=JobState.RUNNING, heartbeat_at__gt=alive).exists() for kind in JOBS):
+        return True
+    lately = timezone.now() - timedelta(minutes=10)
+    return DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__gt=lately).exists()
+
+
+def _rest(now: Situation) -> Line:
+    return Line(
+        "good",
+        f"{counted(now.open_pairs, 'pair')} {'waits' if now.open_pairs == 1 else 'wait'} for judgement",
+        f"{now.serving} writes more when fewer than {now.project.queue_low} are left.",
+    )

@@ -1,0 +1,133 @@
+"""The loop of one project as its page shows it: a step for each arrow, with live counts."""
+
+from dataclasses import dataclass
+
+from django.core.cache import cache
+from django.db.models import Count, Max, Q
+from django.urls import reverse
+
+from annotate.models import Judgement, Project
+from annotate.models.comparison import ComparisonState
+from annotate.models.judgement import Outcome
+from training.datasets import Preview, preview_dataset
+from training.models import Generation, Run, Version
+from training.models.job import Job, JobState
+from training.outlook import Line, Situation, outlook_of
+from training.registry import serving_version
+from training.wording import counted
+
+PREVIEW_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Step:
+    """One box of the picture."""
+
+    name: str
+    value: str
+    note: str
+    icon: str
+    url: str = ""
+    job: Job | None = None  # what is working on it now
+
+    @property
+    def icon_template(self) -> str:
+        return f"icons/{self.icon}.svg"
+
+
+@dataclass(frozen=True)
+class Overview:
+    steps: tuple[Step, ...]
+    outlook: tuple[Line, ...]
+    preview: Preview
+    without: tuple[str, ...]  # what was judged and gives no triple, in words
+    serving: Version | None
+    busy: bool  # something runs or is about to: the page asks again soon
+    runs: tuple[Run, ...]
+    versions: tuple[Version, ...]
+
+
+def overview_of(project: Project) -> Overview:
+    prompts = project.prompts.aggregate(all=Count("id"), heldout=Count("id", filter=Q(split="heldout")), last=Max("created_at"))
+    claimable = Q(state=ComparisonState.OPEN, free_places__gt=0)
+    pairs = project.comparisons.aggregate(all=Count("id"), open=Count("id", filter=claimable))
+    judged = (
+        Judgement.objects.standing()
+        .filter(comparison__project=project)
+        .aggregate(
+            all=Count("id"), ties=Count("id", filter=Q(outcome__in=[Outcome.TIE, Outcome.BOTH_BAD])), last=Max("created_at")
+        )
+    )
+    preview = _preview(project, judged["all"])
+    serving = serving_version(project)
+    runs = tuple(project.runs.select_related("parent", "version", "project", "dataset").order_by("-number")[:5])
+    versions = tuple(project.versions.select_related("run", "project").order_by("-number")[:5])
+    generation = project.generations.select_related("version").order_by("-id").first()
+    promoted = project.promotions.aggregate(at=Max("at"))["at"]
+    changes = [prompts["last"], judged["last"], promoted, generation.finished_at if generation else None]
+    now = Situation(
+        project=project, serving=serving, open_pairs=pairs["open"], generation=generation, run=runs[0] if runs else None,
+        changed_at=max(filter(None, changes), default=None),
+    )  # fmt: skip
+    working = [job for job in (generation, now.run) if job and not JobState(job.state).is_over]
+    return Overview(
+        steps=_steps(now, prompts, pairs, judged, preview),
+        outlook=tuple(outlook_of(now, prompts=prompts["all"])),
+        preview=preview,
+        without=tuple(reasons_in_words(preview.without)),
+        serving=serving,
+        busy=bool(working or (serving and pairs["open"] < project.queue_low)),
+        runs=runs,
+        versions=versions,
+    )
+
+
+def _preview(project: Project, standing: int) -> Preview:
+    """Reads every judged pair, so it is kept until somebody judges or takes a judgement back."""
+    newest = Judgement.objects.filter(comparison__project=project).order_by("-pk").values_list("key", flat=True).first()
+    key = f"preview:{project.pk}:{project.consensus}:{newest}:{standing}"
+    return cache.get_or_set(key, lambda: preview_dataset(project=project), PREVIEW_SECONDS)
+
+
+def _steps(now: Situation, prompts: dict, pairs: dict, judged: dict, preview: Preview) -> tuple[Step, ...]:
+    slug = now.project.slug
+    return (
+        Step("Prompts", f"{prompts['all']:,}", f"{prompts['heldout']:,} held out", "book"),
+        Step("Comparisons", f"{pairs['all']:,}", f"{pairs['open']:,} to judge", "compare", job=_unfinished(now.generation)),
+        Step("Judgements", f"{judged['all']:,}", f"{judged['ties']:,} tie or both bad", "check"),
+        Step("Triples", f"{preview.train + preview.heldout:,}", f"{preview.heldout:,} held out", "stack"),
+        _run_step(now.run, reverse("runs", args=[slug])),
+        _serving_step(now.serving, reverse("versions", args=[slug])),
+    )
+
+
+def _run_step(run: Run | None, runs_url: str) -> Step:
+    if run is None:
+        return Step("Runs", "0", "none yet", "chart", runs_url)
+    note = f"{run.percent} %" if run.state == JobState.RUNNING else JobState(run.state).label.lower()
+    return Step("Run", str(run.number), note, "chart", run.get_absolute_url(), job=_unfinished(run))
+
+
+def _serving_step(serving: Version | None, versions_url: str) -> Step:
+    if serving is None:
+        return Step("Serving", "–", "no model yet", "branch", versions_url)
+    return Step("Serving", str(serving), "writes the pairs", "branch", serving.get_absolute_url())
+
+
+def _unfinished(job: Generation | Run | None) -> Job | None:
+    return job if job and not JobState(job.state).is_over else None
+
+
+NOUNS = {
+    "incomplete": ("pair that waits for more judgements", "pairs that wait for more judgements"),
+    "disagreement": ("disagreement", "disagreements"),
+    "tie": ("tie", "ties"),
+    "both_bad": ("both bad", "both bad"),
+    "identical": ("pair of equal answers", "pairs of equal answers"),
+    "withdrawn": ("judgement taken back", "judgements taken back"),
+}
+
+
+def reasons_in_words(counts: dict[str, int]) -> list[str]:
+    """What was judged and gives no triple: {"tie": 3, "both_bad": 1} → ["3 ties", "1 both bad"]."""
+    return [counted(count, *NOUNS.get(reason, (reason.replace("_", " "),) * 2)) for reason, count in counts.items() if count]

@@ -1,0 +1,30 @@
+"""Tasks: "this may be due". Each looks at its row and does nothing when it is not: coming twice does no harm.
+
+torch is imported inside, so that whoever enqueues a task does not load it.
+"""
+
+from django_tasks import task
+
+GPU = "gpu"
+
+
+@task(queue_name=GPU, priority=10)  # annotators wait for it
+def generate(generation_id: int) -> None:
+    from training.generation import run_generation
+
+    run_generation(generation_id)
+
+
+@task(queue_name=GPU, priority=20)  # first: the version it makes writes the pairs that are worth judging next
+def train(run_id: int) -> None:
+    from training.supervision import run_training
+
+    run_training(run_id)
+
+
+@task(queue_name=GPU, priority=-10)  # nobody waits for it
+def describe_version(version_id: int) -> None:
+    from training.evaluation import describe_version as describe
+    from training.models import Version
+
+    describe(version=Version.objects.select_related("project", "parent").get(pk=version_id))

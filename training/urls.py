@@ -1,0 +1,26 @@
+"""Addresses of the training half: the project's page, its runs and its versions, and the same for scripts."""
+
+from django.urls import path
+
+from training.api import views as api
+from training.views import project, runs, versions
+
+urlpatterns = [
+    path("projects/<slug:slug>/", project.project, name="project"),
+    path("projects/<slug:slug>/train/", project.train, name="train"),
+    path("projects/<slug:slug>/settings/", project.project_settings, name="project_settings"),
+    path("projects/<slug:slug>/runs/", runs.runs, name="runs"),
+    path("projects/<slug:slug>/runs/<int:number>/", runs.run, name="run"),
+    path("projects/<slug:slug>/runs/<int:number>/events.json", runs.run_events, name="run_events"),
+    path("projects/<slug:slug>/runs/<int:number>/cancel/", runs.run_cancel, name="run_cancel"),
+    path("projects/<slug:slug>/runs/<int:number>/resume/", runs.run_resume, name="run_resume"),
+    path("projects/<slug:slug>/versions/", versions.versions, name="versions"),
+    path("projects/<slug:slug>/versions/<int:number>/", versions.version, name="version"),
+    path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
+    path("api/v1/projects/<slug:slug>/runs/", api.RunsView.as_view(), name="api_runs"),
+    path("api/v1/projects/<slug:slug>/runs/<int:number>/", api.RunView.as_view(), name="api_run"),
+    path("api/v1/projects/<slug:slug>/runs/<int:number>/events/", api.RunEventsView.as_view(), name="api_run_events"),
+    path("api/v1/projects/<slug:slug>/runs/<int:number>/cancel/", api.CancelRunView.as_view(), name="api_run_cancel"),
+    path("api/v1/projects/<slug:slug>/versions/", api.VersionsView.as_view(), name="api_versions"),
+    path("api/v1/projects/<slug:slug>/versions/<int:number>/promote/", api.PromoteView.as_view(), name="api_version_promote"),
+]

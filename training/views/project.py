@@ -1,0 +1,63 @@
+"""The project's page, its Train button and its settings."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
+
+from annotate.access import ProjectRequest, project_view
+from annotate.markdown import render as render_markdown
+from annotate.progress import progress_of
+from training.datasets import NothingToTrainOn
+from training.forms import ProjectForm, TrainForm
+from training.overview import overview_of
+from training.runs import ConfigError, start_run
+
+STOP_POLLING = 286
+
+
+@require_safe
+@vary_on_headers("HX-Request")
+@project_view()
+def project(request: ProjectRequest) -> HttpResponse:
+    if not request.role.may_see_versions:
+        progress = progress_of(project=request.project, annotator=request.user)
+        guidelines = render_markdown(request.project.guidelines)
+        return render(request, "training/project_annotator.html", {"progress": progress, "guidelines": guidelines})
+    overview = overview_of(request.project)
+    if request.htmx:
+        return render(
+            request, "training/_project_live.html", {"overview": overview}, status=200 if overview.busy else STOP_POLLING
+        )
+    return _project_page(request, overview, TrainForm(project=request.project))
+
+
+@require_POST
+@project_view(may="may_manage")
+def train(request: ProjectRequest) -> HttpResponse:
+    form = TrainForm(request.POST, project=request.project)
+    if form.is_valid():
+        chosen = {"preset": form.cleaned_data["preset"], "parent": form.cleaned_data["parent"], "overrides": form.overrides}
+        try:
+            return redirect(start_run(project=request.project, by=request.user, **chosen))
+        except (NothingToTrainOn, ConfigError) as error:
+            form.add_error(None, str(error))
+    return _project_page(request, overview_of(request.project), form, status=422)
+
+
+def _project_page(request: ProjectRequest, overview, form: TrainForm, status: int = 200) -> HttpResponse:
+    return render(request, "training/project.html", {"overview": overview, "form": form}, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_view(may="may_manage")
+def project_settings(request: ProjectRequest) -> HttpResponse:
+    form = ProjectForm(request.POST or None, instance=request.project)
+    if request.method == "POST":
+        if form.is_valid():
+            form.save()
+            messages.success(request, "Saved.")
+            return redirect("project_settings", request.project.slug)
+        request.project.refresh_from_db()  # the bar at the top shows what is stored, not what was refused
+    return render(request, "training/project_settings.html", {"form": form}, status=422 if form.errors else 200)

@@ -1,0 +1,105 @@
+"""The pages of runs."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
+
+from annotate.access import ProjectRequest, project_view
+from training import curves
+from training.cautions import cautions_of_run
+from training.dpo.config import FIELDS
+from training.models import Run
+from training.models.job import JobState
+from training.outlook import stuck_line
+from training.overview import reasons_in_words
+from training.runs import RunRefused, cancel_run, resume_run
+from training.views.project import STOP_POLLING
+
+PER_PAGE = 30
+
+
+def _find_run(request: ProjectRequest, number: int) -> Run:
+    runs = request.project.runs.select_related("dataset", "parent", "reference", "started_by", "version", "project")
+    return get_object_or_404(runs, number=number)
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def runs(request: ProjectRequest) -> HttpResponse:
+    found = request.project.runs.select_related("dataset", "parent", "version", "started_by", "project").order_by("-number")
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    return render(request, "training/runs.html", {"page": page})
+
+
+@require_safe
+@vary_on_headers("HX-Request")
+@project_view(may="may_see_versions")
+def run(request: ProjectRequest, number: int) -> HttpResponse:
+    run = _find_run(request, number)
+    over = JobState(run.state).is_over
+    first, last = curves.ends(run=run, kind=curves.TRAIN)
+    first_heldout, last_heldout = curves.ends(run=run, kind=curves.HELDOUT)
+    cautions = cautions_of_run(run, first=first, last=last, first_heldout=first_heldout, last_heldout=last_heldout)
+    context = {
+        "run": run, "over": over, "last": last, "last_heldout": last_heldout, "cautions": cautions,
+        "seconds": _seconds(run), "stuck": stuck_line(run, "The run"),
+    }  # fmt: skip
+    if request.htmx:
+        return render(request, "training/_run_live.html", context, status=STOP_POLLING if over else 200)
+    context |= {"charts": curves.CHARTS, "settings": _settings(run), "without": reasons_in_words(run.dataset.counts)}
+    return render(request, "training/run.html", context)
+
+
+def _settings(run: Run) -> list[dict]:
+    """The resolved settings with their help; those that somebody asked for are marked."""
+    asked = run.settings.get("overrides", {})
+    return [
+        {"name": name, "value": value, "help": FIELDS[name].metadata["help"], "asked": name in asked}
+        for name, value in curves.resolved_settings(run=run).items()
+    ]
+
+
+def _seconds(run: Run) -> float | None:
+    """How long it has been worked on, or took."""
+    return ((run.finished_at or timezone.now()) - run.started_at).total_seconds() if run.started_at else None
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def run_events(request: ProjectRequest, number: int) -> JsonResponse:
+    after = request.GET.get("after", "0")
+    if not after.isdecimal() or len(after) > 9:
+        message = "“after” is the number of the last line you have: a whole number, 0 for all."
+        return JsonResponse({"code": "invalid", "message": message, "fields": {"after": [message]}}, status=400)
+    return JsonResponse(curves.points_after(run=_find_run(request, number), line=int(after)))
+
+
+@require_POST
+@project_view(may="may_manage")
+def run_cancel(request: ProjectRequest, number: int) -> HttpResponse:
+    run = _find_run(request, number)
+    if cancel_run(run=run):
+        messages.success(request, f"Run {number} stops after its current step and keeps its checkpoint.")
+    else:
+        messages.warning(request, f"Run {number} was over already.")
+    return redirect(run)
+
+
+@require_POST
+@project_view(may="may_manage")
+def run_resume(request: ProjectRequest, number: int) -> HttpResponse:
+    run = _find_run(request, number)
+    try:
+        resumed = resume_run(run=run)
+    except RunRefused as refusal:
+        messages.error(request, str(refusal))
+        return redirect(run)
+    if resumed:
+        messages.success(request, f"Run {number} goes on from its checkpoint as soon as a worker is free.")
+    else:
+        messages.warning(request, f"Run {number} is neither cancelled nor failed: there is nothing to resume.")
+    return redirect(run)

@@ -1,0 +1,77 @@
+"""The pages of versions."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.access import ProjectRequest, project_view
+from training.cautions import cautions_of_version
+from training.figures import figures_of
+from training.forms import PromoteForm
+from training.lineage import lineage_of
+from training.models import Version
+from training.registry import promote, serving_version
+from training.samples import samples_of
+
+PER_PAGE = 30
+
+
+def _find_version(request: ProjectRequest, number: int) -> Version:
+    versions = request.project.versions.select_related("parent", "run__dataset", "run__reference", "run__project", "project")
+    return get_object_or_404(versions, number=number)
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def versions(request: ProjectRequest) -> HttpResponse:
+    found = Version.objects.of(request.project).select_related("parent__project", "run__dataset", "run__project", "project")
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    serving = serving_version(request.project)
+    figures = figures_of(page.object_list)
+    context = {
+        "page": page,
+        "serving": serving,
+        "figures": figures,
+        "kl_known": any(row.kl is not None for row in figures),
+        "lineage": lineage_of(page.object_list, serving=serving),
+    }
+    return render(request, "training/versions.html", context)
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def version(request: ProjectRequest, number: int) -> HttpResponse:
+    return _version_page(request, _find_version(request, number), PromoteForm())
+
+
+def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, status: int = 200) -> HttpResponse:
+    base = request.project.versions.select_related("run__dataset", "project").order_by("number").first()
+    compared = list(dict.fromkeys(v for v in (base, version.parent, version) if v))
+    figures = figures_of(compared)
+    context = {
+        "version": version,
+        "serving": serving_version(request.project),
+        "figures": figures,
+        "kl_known": any(row.kl is not None for row in figures),
+        "cautions": cautions_of_version(version, parent=version.parent, base=base),
+        "samples": samples_of(version, before=version.parent),
+        "promotions": version.promotions.select_related("by"),
+        "children": version.children.select_related("project").order_by("number"),
+        "form": form,
+        "path_below": f"var/{version.directory}",
+    }
+    return render(request, "training/version.html", context, status=status)
+
+
+@require_POST
+@project_view(may="may_manage")
+def version_promote(request: ProjectRequest, number: int) -> HttpResponse:
+    version = _find_version(request, number)
+    form = PromoteForm(request.POST)
+    if not form.is_valid():
+        return _version_page(request, version, form, status=422)
+    promote(version=version, by=request.user, why=form.cleaned_data["why"])
+    messages.success(request, f"{version} serves now: the next comparisons come from it.")
+    return redirect(version)

@@ -1,0 +1,32 @@
+"""Numbers in words: counts, lengths of time, sizes."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`counted(1, "pair")` → "1 pair"; `counted(1200, "pair")` → "1,200 pairs"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def lasting(seconds: float | None) -> str:
+    """A length of time as one would say it: "12 s", "4 min", "2 h 5 min", "3 days"."""
+    if seconds is None:
+        return ""
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return counted(round(hours / 24), "day")
+
+
+def shortened(number: int | None) -> str:
+    """A large count, short: 134515008 → "135 M"."""
+    if not number:
+        return "–"
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {letter}"
+    return str(number)
