@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef
 
 from .models import Judgement, Project
 from .models.comparison import Purpose
+from .models.completion import FinishReason
 from .models.judgement import Outcome
 from .models.project import Consensus
 from .models.prompt import Split
@@ -61,6 +62,8 @@ class Triple:
     judgement_ids: tuple[int, ...]  # all that were weighed, also those that were outvoted
     chosen_version_id: int | None
     rejected_version_id: int | None
+    chosen_truncated: bool = False  # cut off at the generator's token limit: it did not end by itself
+    rejected_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ COMPARISON = {
     "second": "comparison__second__text",
     "first_version": "comparison__first__version_id",
     "second_version": "comparison__second__version_id",
+    "first_finish": "comparison__first__finish_reason",
+    "second_finish": "comparison__second__finish_reason",
 }
 
 
@@ -160,6 +165,8 @@ def _triple(row: dict[str, Any], votes: list[Vote], verdict: Verdict) -> Triple:
         judgement_ids=tuple(vote.judgement_id for vote in votes),
         chosen_version_id=row[f"{won}_version"],
         rejected_version_id=row[f"{lost}_version"],
+        chosen_truncated=row[f"{won}_finish"] == FinishReason.LENGTH,
+        rejected_truncated=row[f"{lost}_finish"] == FinishReason.LENGTH,
     )
 
 

@@ -2,9 +2,10 @@
 
     {"prompt": [{"role": "user", "content": "Q"}],
      "chosen": [{"role": "assistant", "content": "A"}], "rejected": [{"role": "assistant", "content": "B"}],
-     "margin": 1.0, "weight": 1.0, "id": 17, "judgements": [31, 32]}
+     "margin": 1.0, "weight": 1.0, "chosen_truncated": false, "rejected_truncated": true, "id": 17, "judgements": [31, 32]}
 
-`margin` is the triple's strength, `id` its comparison and `judgements` those that made it.
+`margin` is the triple's strength, `id` its comparison and `judgements` those that made it. A truncated answer was cut at the
+generator's token limit; the trainer gives it no end-of-turn token.
 """
 
 import json
@@ -33,6 +34,8 @@ def _row(triple: Triple) -> dict[str, Any]:
         "rejected": [{"role": "assistant", "content": triple.rejected}],
         "margin": triple.strength,
         "weight": triple.weight,
+        "chosen_truncated": triple.chosen_truncated,
+        "rejected_truncated": triple.rejected_truncated,
         "id": triple.comparison_id,
         "judgements": list(triple.judgement_ids),
     }

@@ -215,13 +215,10 @@
   }
 
   // -- what an annotator does ----------------------------------------------------------------------------
-  function isReady(by) {
-    return !busy && idOf(pairNow()) && performance.now() - shownAt >= SETTLE_MS[by];
-  }
-
   function choose(choice, by) {
     const button = pairNow().querySelector(`.choice[value="${choice}"]`);
-    if (!button || !isReady(by)) return;
+    if (!button || busy) return;
+    if (performance.now() - shownAt < SETTLE_MS[by]) return say("This pair has only just come. Choose again.");
     const label = LABELS[choice];
     const rationale = byId("rationale").value;
     const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale };
@@ -231,8 +228,8 @@
     advance("Saved. Next comparison.");
   }
 
-  function skipPair(reason, by) {
-    if (!isReady(by)) return;
+  function skipPair(reason) {
+    if (busy || !idOf(pairNow())) return;
     tell("");
     say("Skipped");
     outbox.add("skip", { assignment: idOf(pairNow()), person, reason }, "Skip");
@@ -372,10 +369,9 @@
 
   document.addEventListener("submit", (event) => {
     if (!page.contains(event.target)) return;
-    const by = event.submitter?.matches(":focus-visible") ? "key" : "pointer";
-    if (event.target.id === "judge") choose(event.submitter.value, by);
+    if (event.target.id === "judge") choose(event.submitter.value, event.submitter.matches(":focus-visible") ? "key" : "pointer");
     else if (event.target.id === "undo") takeBack();
-    else if (event.target.matches(".skip-form")) skipPair(event.submitter.value, by);
+    else if (event.target.matches(".skip-form")) skipPair(event.submitter.value);
     else return;
     event.preventDefault();
   });

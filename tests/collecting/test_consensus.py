@@ -109,6 +109,15 @@ def test_a_triple_knows_where_it_came_from(project, crowd, outcome, won):
     assert (triple.judgement_ids, triple.strength, triple.weight) == ((judgement.pk,), 1.0, 1.0)
 
 
+@pytest.mark.parametrize(("outcome", "truncated"), [(FIRST, (False, True)), (SECOND, (True, False))])
+def test_a_triple_knows_which_answer_was_cut_at_the_limit(project, crowd, outcome, truncated):
+    prompt = make_prompt(project)
+    whole, cut = make_completion(prompt, "One.", finish_reason="stop"), make_completion(prompt, "Two and", finish_reason="length")
+    answer(make_comparison(project, prompt, first=whole, second=cut), crowd[0], outcome)
+    [triple] = settle(project=project).triples
+    assert (triple.chosen_truncated, triple.rejected_truncated) == truncated
+
+
 def test_what_gives_no_triple_is_counted_by_reason(project, crowd):
     def judged(*outcomes, required=1, **fields):
         comparison = make_comparison(project, judgements_required=required, **fields)

@@ -66,6 +66,8 @@ def test_the_row_is_trls(project, annotator):
         "rejected": [{"role": "assistant", "content": comparison.second.text}],
         "margin": 1.0,
         "weight": 1.0,
+        "chosen_truncated": False,
+        "rejected_truncated": False,
         "id": comparison.pk,
         "judgements": [judgement.pk],
     }

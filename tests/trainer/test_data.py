@@ -1,5 +1,7 @@
 """Rows: every bad one refused with its line; tokens: exactly what is trained."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from training.dpo.data import read_triples
 from training.dpo.errors import DataError, ModelError
-from training.dpo.tokens import Limits, encode, find_ending, require_pairs, tokenise
+from training.dpo.tokens import Limits, audit_of, encode, find_ending, require_pairs, tokenise
 
 from .tiny import make_row, tiny_tokenizer, write_rows
 
@@ -40,6 +42,7 @@ def test_all_bad_rows_at_once_with_line_numbers(tmp_path: Path) -> None:
         ("chosen", [{"role": "user", "content": "Yes"}], '"chosen" must hold one message of role "assistant"'),
         ("weight", -1, '"weight" must be a finite number of at least 0'),
         ("margin", "much", '"margin" must be a finite number'),
+        ("rejected_truncated", 1, '"rejected_truncated" must be true or false'),
     ]
     path = write_rows(tmp_path / "pairs.jsonl", [good, *({**good, key: value} for key, value, _ in bad)])
     path.write_text(path.read_text() + "\n{oops\n[1]\n")
@@ -48,7 +51,7 @@ def test_all_bad_rows_at_once_with_line_numbers(tmp_path: Path) -> None:
     text = str(caught.value)
     for line, (_, _, words) in enumerate(bad, start=2):
         assert f"pairs.jsonl line {line}: {words}" in text
-    assert "pairs.jsonl line 13: not JSON" in text and "pairs.jsonl line 14: not a JSON object" in text
+    assert "pairs.jsonl line 14: not JSON" in text and "pairs.jsonl line 15: not a JSON object" in text
     assert f"{len(bad) + 2} fault(s)" in text and "Delete the row or export again." in text
 
 
@@ -81,6 +84,25 @@ def test_end_of_turn_is_trained_and_the_newline_after_it_is_not(tmp_path: Path) 
     assert tokenizer.decode(example.chosen) == make_row()["chosen"][0]["content"] + "<|im_end|>"
     whole = tokenizer.apply_chat_template([*make_row()["prompt"], *make_row()["chosen"]], tokenize=False)
     assert tokenizer.decode(example.prompt + example.chosen) + "\n" == whole
+
+
+def test_a_truncated_answer_is_not_taught_to_end_where_it_was_cut(tmp_path: Path) -> None:
+    result = tokenised(tmp_path, [make_row(0, rejected_truncated=True), make_row(1, chosen_truncated=None)])
+    cut, whole = result.examples
+    assert tiny_tokenizer().decode(cut.rejected) == make_row(0)["rejected"][0]["content"]
+    assert cut.chosen[-1] == whole.chosen[-1] == whole.rejected[-1] == 2
+    assert (result.audit["answers_cut"], result.audit["without_end_of_turn"]) == (1, [])
+
+
+def test_an_answer_that_should_end_and_does_not_is_found(tmp_path: Path) -> None:
+    example = tokenised(tmp_path, [make_row(7)]).examples[0]
+    ending = find_ending(tiny_tokenizer())
+    for broken in (
+        replace(example, chosen=example.chosen[:-1]),
+        replace(example, rejected=(2, *example.rejected)),
+        replace(example, chosen_truncated=True),
+    ):
+        assert audit_of([broken], ending, 1, Counter())["without_end_of_turn"] == [1]
 
 
 def test_prompt_and_completion_are_encoded_apart(tmp_path: Path) -> None:

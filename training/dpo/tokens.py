@@ -16,7 +16,7 @@ _MARK = "PREFLOOP-ANSWER"  # stands for an answer while the template's ending is
 
 @dataclass(frozen=True)
 class Example:
-    """One triple as token ids. Each completion ends with its end-of-turn token; nothing follows it."""
+    """One triple as token ids. Each completion ends with its end-of-turn token, unless it was truncated; nothing follows."""
 
     line: int
     id: Any
@@ -25,6 +25,8 @@ class Example:
     rejected: tuple[int, ...]
     weight: float
     margin: float
+    chosen_truncated: bool = False
+    rejected_truncated: bool = False
 
     @property
     def width(self) -> int:
@@ -117,16 +119,30 @@ def encode(tokenizer: Any, triple: Triple, ending: Ending) -> Example:
     except Exception as error:  # a template is a program of the model's maker: it raises what it likes
         raise DataError(f"the model's chat template refuses the prompt ({error}). Change the row or the model.") from error
     prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
-    chosen, rejected = (completion_ids(tokenizer, answer, ending) for answer in (triple.chosen, triple.rejected))
+    chosen = completion_ids(tokenizer, triple.chosen, ending, truncated=triple.chosen_truncated)
+    rejected = completion_ids(tokenizer, triple.rejected, ending, truncated=triple.rejected_truncated)
     if chosen == rejected:
         raise DataError('"chosen" and "rejected" become the same tokens. Delete the row or export again.')
-    return Example(triple.line, triple.id, tuple(prompt), chosen, rejected, triple.weight, triple.margin)
+    return Example(
+        line=triple.line,
+        id=triple.id,
+        prompt=tuple(prompt),
+        chosen=chosen,
+        rejected=rejected,
+        weight=triple.weight,
+        margin=triple.margin,
+        chosen_truncated=triple.chosen_truncated,
+        rejected_truncated=triple.rejected_truncated,
+    )
 
 
-def completion_ids(tokenizer: Any, answer: str, ending: Ending) -> tuple[int, ...]:
-    """Ids of an answer and its end-of-turn token. Text that looks like a special token stays text."""
-    ids = tokenizer(answer + ending.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return (*ids, ending.token_id)
+def completion_ids(tokenizer: Any, answer: str, ending: Ending, *, truncated: bool = False) -> tuple[int, ...]:
+    """Ids of an answer and its end-of-turn token; a truncated answer has none, or the model would learn to stop
+    in mid-sentence. Text that looks like a special token stays text.
+    """
+    text = answer if truncated else answer + ending.text
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return tuple(ids) if truncated else (*ids, ending.token_id)
 
 
 def fit(example: Example, limits: Limits) -> tuple[Example | None, str]:
@@ -147,12 +163,10 @@ def fit(example: Example, limits: Limits) -> tuple[Example | None, str]:
 
 
 def audit_of(examples: Sequence[Example], ending: Ending, rows: int, outcomes: Counter[str]) -> dict[str, Any]:
-    """Counts and lengths for the audit event. `without_end_of_turn` lists lines and must be empty."""
-    without = [
-        example.line
-        for example in examples
-        if any(ids[-1] != ending.token_id or ending.token_id in ids[:-1] for ids in (example.chosen, example.rejected))
-    ]
+    """Counts and lengths for the audit event. `without_end_of_turn` lists lines and must be empty; truncated answers,
+    which have none on purpose, are counted in `answers_cut`.
+    """
+    without = [example.line for example in examples if not _ends_as_it_should(example, ending.token_id)]
     return {
         "rows": rows,
         "pairs": len(examples),
@@ -161,10 +175,20 @@ def audit_of(examples: Sequence[Example], ending: Ending, rows: int, outcomes: C
         "end_of_turn": ending.token,
         "end_of_turn_id": ending.token_id,
         "without_end_of_turn": without,
+        "answers_cut": sum(example.chosen_truncated + example.rejected_truncated for example in examples),
         "prompt_tokens": _spread([len(e.prompt) for e in examples]),
         "chosen_tokens": _spread([len(e.chosen) for e in examples]),
         "rejected_tokens": _spread([len(e.rejected) for e in examples]),
     }
+
+
+def _ends_as_it_should(example: Example, end_of_turn: int) -> bool:
+    """The end-of-turn token stands once, last, in a whole answer and nowhere in a truncated one."""
+    for ids, truncated in ((example.chosen, example.chosen_truncated), (example.rejected, example.rejected_truncated)):
+        places = [place for place, token in enumerate(ids) if token == end_of_turn]
+        if places != ([] if truncated else [len(ids) - 1]):
+            return False
+    return True
 
 
 def examples_sha256(examples: Sequence[Example]) -> str:
