@@ -14,9 +14,7 @@ class Completion(models.Model):
     """One sampled (or imported: then `version` and the sampling fields are empty) answer."""
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
-    version = models.ForeignKey(
-        "training.Version", null=True, blank=True, on_delete=models.PROTECT, related_name="completions"
-    )
+    version = models.ForeignKey("training.Version", null=True, blank=True, on_delete=models.PROTECT, related_name="completions")
     text = models.TextField()
     temperature = models.FloatField(null=True, blank=True)
     top_p = models.FloatField(null=True, blank=True)

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from annotate.models import Assignment, Judgement
 from annotate.models.assignment import AssignmentState
-from tests.browser.conftest import PHONE, WIDE
+from tests.browser.conftest import PHONE, WIDE, wait_for_prefetch, wait_until
 from tests.builders import make_comparison
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
@@ -16,12 +16,13 @@ def at_work(page, sign_in, annotator, project):
     sign_in(page, annotator)
     page.goto(f"/projects/{project.slug}/compare/")
     shows(page, "Question 0?")
+    wait_for_prefetch(page)
     return page
 
 
 def shows(page, prompt: str) -> None:
     expect(page.locator(".prompt-body")).to_contain_text(prompt)
-    page.wait_for_timeout(300)  # a pair that has just come takes no answer for a quarter of a second
+    page.wait_for_timeout(300)  # a pair that has just come takes no key for a quarter of a second
 
 
 def judged() -> list[str]:
@@ -29,11 +30,7 @@ def judged() -> list[str]:
 
 
 def wait_for_judgements(page, count: int) -> None:
-    for _ in range(100):
-        if Judgement.objects.standing().count() >= count:
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{Judgement.objects.standing().count()} judgements instead of {count}")
+    wait_until(page, lambda: Judgement.objects.standing().count() >= count, f"{count} standing judgements")
 
 
 def test_judging_by_keyboard_alone(at_work):
@@ -52,7 +49,6 @@ def test_judging_by_keyboard_alone(at_work):
 
 def test_the_next_pair_is_there_before_the_server_has_answered(at_work):
     page = at_work
-    page.wait_for_timeout(500)
     page.route("**/compare/judge/", lambda route: None)  # never answered
     page.keyboard.press("1")
     shows(page, "Question 1?")
@@ -63,7 +59,6 @@ def test_the_next_pair_is_there_before_the_server_has_answered(at_work):
 
 def test_a_double_click_judges_one_pair(at_work):
     page = at_work
-    page.wait_for_timeout(500)
     page.get_by_role("button", name="Tie").dblclick()
     shows(page, "Question 1?")
     page.wait_for_timeout(500)
@@ -72,7 +67,6 @@ def test_a_double_click_judges_one_pair(at_work):
 
 def test_a_held_key_judges_one_pair(at_work):
     page = at_work
-    page.wait_for_timeout(500)
     page.keyboard.down("t")
     for _ in range(20):
         page.keyboard.down("t")  # as a keyboard repeats
@@ -84,7 +78,6 @@ def test_a_held_key_judges_one_pair(at_work):
 
 def test_an_answer_waits_while_the_server_is_away_and_is_sent_once(at_work):
     page = at_work
-    page.wait_for_timeout(500)
     page.route("**/compare/**", lambda route: route.abort())
     page.keyboard.press("1")
     shows(page, "Question 1?")
@@ -101,7 +94,6 @@ def test_an_answer_waits_while_the_server_is_away_and_is_sent_once(at_work):
 
 def test_an_answer_survives_closing_the_page_and_goes_first(at_work, context, project):
     page = at_work
-    page.wait_for_timeout(500)
     context.route("**/compare/judge/", lambda route: route.abort())
     page.keyboard.press("1")
     expect(page.locator("#outbox-banner")).to_contain_text("1 waiting")
@@ -137,7 +129,6 @@ def test_a_lost_reply_does_not_count_twice(at_work):
 
 def test_a_reload_shows_the_same_pair(at_work):
     page = at_work
-    page.wait_for_timeout(500)  # the next one is leased as well by now
     shown = page.locator("#pair").get_attribute("data-assignment")
     page.reload()
     assert page.locator("#pair").get_attribute("data-assignment") == shown
@@ -218,12 +209,11 @@ def test_keys_can_be_turned_off(at_work):
 
 def test_a_lost_lease_is_said_and_the_next_pair_comes(at_work):
     page = at_work
-    page.wait_for_timeout(500)
     shown = page.locator("#pair").get_attribute("data-assignment")
     Assignment.objects.filter(pk=shown).update(state=AssignmentState.EXPIRED)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#word")).to_contain_text("went back to the queue")
-    assert page.locator("#pair").get_attribute("data-assignment") != shown
+    expect(page.locator("#pair")).not_to_have_attribute("data-assignment", shown)
 
 
 def test_work_that_arrives_appears_by_itself(at_work, project):
@@ -238,7 +228,6 @@ def test_work_that_arrives_appears_by_itself(at_work, project):
 
 def test_after_the_session_has_ended_the_answer_is_kept_and_sent_after_signing_in(at_work, context, annotator, sign_in):
     page = at_work
-    page.wait_for_timeout(500)
     context.clear_cookies(name="sessionid")
     page.keyboard.press("1")
     banner = page.locator("#outbox-banner")
@@ -254,7 +243,6 @@ def test_after_the_session_has_ended_the_answer_is_kept_and_sent_after_signing_i
 
 def test_another_persons_sign_in_sends_nothing_in_their_name(at_work, context, owner, sign_in, project):
     page = at_work
-    page.wait_for_timeout(500)
     sign_in(context.new_page(), owner)
     page.bring_to_front()
     page.keyboard.press("1")

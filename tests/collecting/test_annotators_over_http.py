@@ -77,9 +77,7 @@ def test_sixteen_annotators(live_server, monkeypatch) -> None:
     for _ in range(COMPARISONS):
         builders.make_comparison(project, version=version)
     people = [builders.make_member(project, "annotator") for _ in range(ANNOTATORS)]
-    annotators = [
-        Annotator(create_sign_in_link(user=person), "rush", seed=number) for number, person in enumerate(people)
-    ]
+    annotators = [Annotator(create_sign_in_link(user=person), "rush", seed=number) for number, person in enumerate(people)]
 
     watched: list[int] = []
     over = threading.Event()

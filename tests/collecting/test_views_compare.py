@@ -125,7 +125,9 @@ def test_the_page_asks_the_database_as_often_for_one_comparison_as_for_many(
         for _ in range(more):
             make_comparison(project)
         client.get(at("compare"))
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
             client.get(at("compare"))
         counts.append(len(queries))
     assert counts[0] == counts[1]
@@ -142,9 +144,7 @@ def test_next_is_another_pair_and_a_fragment(page, comparisons, client, at):
 
 def test_next_beside_somebody_elses_assignment(page, comparisons, client, at, project):
     other = make_member(project, "annotator")
-    theirs = Assignment.objects.create(
-        comparison=comparisons[0], annotator=other, swapped=False, expires_at="2100-01-01T00:00Z"
-    )
+    theirs = Assignment.objects.create(comparison=comparisons[0], annotator=other, swapped=False, expires_at="2100-01-01T00:00Z")
     assert client.post(at("compare_next"), {"beside": theirs.pk}, **JSON).status_code == 200
     assert client.post(at("compare_next"), {"beside": "nonsense"}, **JSON).status_code == 422
 
@@ -214,9 +214,7 @@ def test_somebody_elses_assignment_is_refused(page, comparisons, project):
 @pytest.mark.parametrize("name", ACTIONS)
 def test_a_page_made_for_another_person_is_refused(client, page, comparisons, owner, at, name):
     """On a shared computer: Olivia's page is still open when Anna signs in in another tab."""
-    answer = client.post(
-        at(name), {"assignment": page.shown(), "key": uuid.uuid4(), "choice": "a", "person": owner.pk}, **JSON
-    )
+    answer = client.post(at(name), {"assignment": page.shown(), "key": uuid.uuid4(), "choice": "a", "person": owner.pk}, **JSON)
     assert answer.status_code == 403 and answer.json()["code"] == "other_person"
     assert not Judgement.objects.exists()
 

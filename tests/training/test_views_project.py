@@ -133,9 +133,7 @@ def test_a_generation_behind_other_work_waits_its_turn(client, owner, project, b
     generation = Generation.objects.create(project=project, version=base)
     Generation.objects.filter(pk=generation.pk).update(created_at=timezone.now() - timedelta(minutes=3))
     elsewhere = make_project()
-    Generation.objects.create(
-        project=elsewhere, version=make_version(elsewhere), state="running", heartbeat_at=timezone.now()
-    )
+    Generation.objects.create(project=elsewhere, version=make_version(elsewhere), state="running", heartbeat_at=timezone.now())
     page = page_of(client, owner)
     assert "waits its turn" in page and "db_worker" not in page
 

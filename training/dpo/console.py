@@ -48,7 +48,8 @@ def _start(event: Event) -> str:
 def _audit(event: Event) -> str:
     train, heldout = event["train"], event["heldout"]
     extra = f", {heldout['pairs']} held out" if heldout else ""
-    extra += f"; {train['answers_cut']} answers had been cut at their limit and get no end of turn" if train["answers_cut"] else ""
+    if cut := train["answers_cut"]:
+        extra += f"; {cut} answers had been cut at their limit and are not taught to end there"
     return (
         f"{train['pairs']} pairs{extra}; {train['dropped']} too long and dropped, {train['truncated']} prompts cut; "
         f"end of turn: {train['end_of_turn']}"
