@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from training.intervals import interval_of
 from training.models import Run, Version
 from training.wording import counted
 
@@ -27,7 +28,12 @@ def cautions_of_run(run: Run, *, first: dict, last: dict, first_heldout: dict, l
     if not any(event.data.get("code") == "chosen_falls" for event in told):
         found += _chosen_falls(first_heldout, last_heldout)
     found += _overfitting(first, last, first_heldout, last_heldout)
-    return found + _few_heldout(run)
+    return found + _few_heldout(run, last_heldout)
+
+
+def pairs_measured(run: Run, last_heldout: dict) -> int:
+    """Held-out pairs behind the figures: the trainer may have dropped some as too long."""
+    return last_heldout.get("pairs", run.dataset.heldout_count)
 
 
 def _as_sentence(text: str) -> str:
@@ -65,15 +71,16 @@ def _overfitting(first: dict, last: dict, first_heldout: dict, last_heldout: dic
     ]
 
 
-def _few_heldout(run: Run) -> list[Caution]:
-    pairs = run.dataset.heldout_count
+def _few_heldout(run: Run, last_heldout: dict) -> list[Caution]:
+    pairs = pairs_measured(run, last_heldout)
     if pairs == 0:
         text = "No judged pair belongs to a held-out prompt yet, so nothing measures whether this carries over to new prompts."
         return [Caution("Nothing is held out", text, "info")]
     if pairs >= FEW_HELDOUT:
         return []
-    text = f"Its accuracy is uncertain by about ± {100 / pairs**0.5:.0f} points. Do not choose between versions by it alone."
-    return [Caution(f"Only {counted(pairs, 'held-out pair')}", text, "info")]
+    share = last_heldout.get("accuracy", 0.5)
+    text = f"With so few, an accuracy of {100 * share:.0f} % stands for {interval_of(share, pairs)}. Do not choose between "
+    return [Caution(f"Only {counted(pairs, 'held-out pair')}", text + "versions by it alone.", "info")]
 
 
 def cautions_of_version(version: Version, *, parent: Version | None, base: Version | None) -> list[Caution]:

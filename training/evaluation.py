@@ -17,7 +17,6 @@ from training.sampling import Messages, Policy, Request, Sample, encode_prompt, 
 
 SHOWN_PROMPTS = 8  # answered greedily, to be read
 DRAWN_PROMPTS = 16  # answered once as the project samples, for the figures
-Z95 = 1.959964
 
 
 # -- describing a version ----------------------------------------------------------------------------------
@@ -152,18 +151,6 @@ def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers:
 
 
 # -- intervals ---------------------------------------------------------------------------------------------
-
-
-def wilson(share: float, count: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's interval of a share of `count` independent yes/no outcomes.
-
-    Example: 8 of 10 → (0.490, 0.943). It does not shrink to nothing at 0 and 1.
-    """
-    if not count:
-        return 0.0, 1.0
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def bootstrap(

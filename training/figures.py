@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
+from training.intervals import Z95, interval_of
 from training.models import Version
-
-Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -15,18 +13,13 @@ class Figures:
 
     version: Version
     accuracy: float | None
-    accuracy_error: float | None  # half of the 95 % interval
+    accuracy_interval: str  # "41–79 %"; "" when it is not known
     margin: float | None
     mean_tokens: float | None
     ended_share: float | None
     kl: float | None
     kl_error: float | None
     length_share: float = 0.0  # of the longest mean length among those shown with it
-
-    @property
-    def accuracy_points(self) -> int:
-        """The error in percentage points."""
-        return round(100 * (self.accuracy_error or 0))
 
     @property
     def length_percent(self) -> int:
@@ -46,12 +39,12 @@ def figures_of(versions: Sequence[Version]) -> list[Figures]:
 def _figures(version: Version, longest: float) -> Figures:
     metrics = version.metrics
     accuracy = metrics.get("heldout_accuracy")
-    pairs = version.run.dataset.heldout_count if version.run_id else 0
+    counted = version.run.dataset.heldout_count if version.run_id else 0
     tokens = metrics.get("mean_tokens")
     return Figures(
         version=version,
         accuracy=accuracy,
-        accuracy_error=_half_interval(accuracy, pairs),
+        accuracy_interval=interval_of(accuracy, metrics.get("heldout_pairs", counted)),
         margin=metrics.get("heldout_margin"),
         mean_tokens=tokens,
         ended_share=metrics.get("ended_share"),
@@ -59,11 +52,3 @@ def _figures(version: Version, longest: float) -> Figures:
         kl_error=Z95 * metrics["kl_error"] if "kl_error" in metrics else None,
         length_share=(tokens or 0) / longest if longest else 0.0,
     )
-
-
-def _half_interval(share: float | None, count: int) -> float | None:
-    """Half the width of Wilson's 95 % interval: it does not shrink to nothing at 0 % and 100 %."""
-    if share is None or not count:
-        return None
-    z = Z95
-    return z / (1 + z * z / count) * sqrt(share * (1 - share) / count + z * z / (4 * count * count))

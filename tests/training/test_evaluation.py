@@ -9,7 +9,8 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
 from training import evaluation
-from training.evaluation import bootstrap, describe_version, kl_estimate, mean_and_error, wilson, win_rate
+from training.evaluation import bootstrap, describe_version, kl_estimate, mean_and_error, win_rate
+from training.intervals import interval_of, wilson
 from training.sampling import load_policy
 
 
@@ -77,6 +78,11 @@ def test_the_error_of_a_mean() -> None:
 )
 def test_wilsons_interval(share, count, low, high) -> None:
     assert wilson(share, count) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+
+
+def test_an_interval_in_words() -> None:
+    assert (interval_of(0.8, 10), interval_of(1.0, 10)) == ("49–94 %", "72–100 %")
+    assert interval_of(0.8, 0) == interval_of(None, 10) == ""
 
 
 def test_the_bootstrap_interval_is_that_of_a_mean() -> None:

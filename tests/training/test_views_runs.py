@@ -59,6 +59,12 @@ def test_a_failure_says_what_happened_and_what_next(as_owner, run):
     assert "The disk is full. Free 1 GB." in page and "Resume goes on from the last checkpoint" in page and "/resume/" in page
 
 
+def test_the_accuracy_stands_with_its_interval(as_owner, run):
+    RunEvent.objects.create(run=run, line=900, kind="heldout", step=24, data={"accuracy": 0.78, "pairs": 9})
+    page = as_owner.get(URL).content.decode()
+    assert "78 %<small>, 45–94 %</small>" in page and "95 % interval, 9 pairs" in page
+
+
 def test_a_lost_worker_is_told(as_owner, run):
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=3))
     assert "worker has not been seen for 3 min" in as_owner.get(URL).content.decode()
@@ -87,7 +93,9 @@ def test_what_was_asked_for_is_marked(as_owner, run):
     [
         (0, [], "Nothing is held out"),
         (1, [], "Only 1 held-out pair."),
-        (9, [], "± 33 points"),
+        (9, [], "an accuracy of 50 % stands for 23–77 %"),
+        (9, [("heldout", {"accuracy": 0.78})], "an accuracy of 78 % stands for 45–94 %"),
+        (50, [("heldout", {"accuracy": 0.78, "pairs": 9})], "Only 9 held-out pairs"),
         (50, [("warning", {"code": "many_dropped", "message": "9 of 20 pairs are too long."})], "9 of 20 pairs are too long."),
         (50, [("heldout", {"loss": 0.69}), ("heldout", {"loss": 0.80})], "It learns its pairs by heart"),
         (

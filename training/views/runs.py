@@ -10,8 +10,9 @@ from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
 from training import curves
-from training.cautions import cautions_of_run
+from training.cautions import cautions_of_run, pairs_measured
 from training.dpo.config import FIELDS
+from training.intervals import interval_of
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line
@@ -44,8 +45,10 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
     first, last = curves.ends(run=run, kind=curves.TRAIN)
     first_heldout, last_heldout = curves.ends(run=run, kind=curves.HELDOUT)
     cautions = cautions_of_run(run, first=first, last=last, first_heldout=first_heldout, last_heldout=last_heldout)
+    heldout_pairs = pairs_measured(run, last_heldout)
     context = {
         "run": run, "over": over, "last": last, "last_heldout": last_heldout, "cautions": cautions,
+        "heldout_pairs": heldout_pairs, "accuracy_interval": interval_of(last_heldout.get("accuracy"), heldout_pairs),
         "seconds": _seconds(run), "stuck": stuck_line(run, "The run"),
     }  # fmt: skip
     if request.htmx:
