@@ -208,7 +208,7 @@ class Trainer:
         if code < 0:
             return (
                 f"The trainer was killed ({signal.Signals(-code).name}), most often because memory ran out. "
-                "Nothing that was saved is lost: resume the run, if need be with a smaller micro_batch_pairs."
+                "Nothing that was saved is lost: resume the run, if need be with a smaller micro_batch_tokens."
             )
         error = self.events.last_error
         if error:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.dpo.batches import Batch, collate, micro_batches, step_indices, steps_total
-from training.dpo.logprobs import Precision, batch_logprobs, score_examples, token_logprobs
+from training.dpo.batches import Batch, collate, fill_padded, step_indices, steps_total
+from training.dpo.logprobs import ForwardPath, Precision, Scorer, attend_with, batch_logprobs, token_logprobs
 from training.dpo.model import load_model
 from training.dpo.tokens import Example
 
@@ -27,14 +27,16 @@ def model(tiny_model_dir: Path) -> Any:
 
 def unpadded(model: Any, prompt: tuple[int, ...], answer: tuple[int, ...]) -> float:
     """Token by token in Python, one row without padding."""
+    attend_with(model)
     ids = torch.tensor([prompt + answer])
     with torch.no_grad():
         table = model(input_ids=ids).logits[0].double().log_softmax(-1)
     return sum(table[len(prompt) + place - 1, token].item() for place, token in enumerate(answer))
 
 
-def test_agrees_with_a_slow_unpadded_loop(model: Any) -> None:
-    scores_N2 = score_examples(model, EXAMPLES, FLOAT32, micro_batch_pairs=3)
+@pytest.mark.parametrize("path", [ForwardPath(packed, budget) for packed in (True, False) for budget in (1, 20, 1000)])
+def test_agrees_with_a_slow_unpadded_loop(model: Any, path: ForwardPath) -> None:
+    scores_N2 = Scorer(model, FLOAT32, path).score(EXAMPLES)
     for example, (chosen, rejected) in zip(EXAMPLES, scores_N2.tolist(), strict=True):
         assert chosen == pytest.approx(unpadded(model, example.prompt, example.chosen), abs=1e-4 * len(example.chosen))
         assert rejected == pytest.approx(unpadded(model, example.prompt, example.rejected), abs=1e-4 * len(example.rejected))
@@ -42,12 +44,6 @@ def test_agrees_with_a_slow_unpadded_loop(model: Any) -> None:
 
 def test_by_hand() -> None:
     assert token_logprobs(torch.tensor([[1.0, 1.0]]), torch.tensor([1])).item() == pytest.approx(-0.693147, abs=1e-6)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_micro_batches_change_nothing(model: Any, size: int) -> None:
-    whole = score_examples(model, EXAMPLES, FLOAT32, micro_batch_pairs=3)
-    assert torch.allclose(score_examples(model, EXAMPLES, FLOAT32, size), whole, atol=1e-4)
 
 
 def test_padding_and_its_id_change_nothing(model: Any) -> None:
@@ -101,6 +97,9 @@ def test_a_run_has_every_pair_once_an_epoch() -> None:
     assert step_indices(0, 38, 8, 2.0, None, seed=5) != step_indices(0, 38, 8, 2.0, None, seed=6)
 
 
-def test_micro_batches_hold_each_pair_once() -> None:
-    parts = list(micro_batches(EXAMPLES, 2))
-    assert sorted(place for part in parts for place in part) == [0, 1, 2] and parts[0][0] == 1
+def test_padded_batches_keep_to_their_budget() -> None:
+    """Widths 6, 14 and 4 (longest first: 14, 6, 4); a batch of n pairs holds 2 · n · its widest."""
+    assert fill_padded(EXAMPLES, 1000) == [[1, 0, 2]]
+    assert fill_padded(EXAMPLES, 56) == [[1, 0], [2]]
+    assert fill_padded(EXAMPLES, 24) == [[1], [0, 2]]
+    assert fill_padded(EXAMPLES, 1) == [[1], [0], [2]]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from training.dpo.errors import ModelError
-from training.dpo.logprobs import Precision
+from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.model import load_model
 from training.dpo.reference import Reference, describe_reference, reference_scores
 from training.dpo.tokens import Example
 
@@ -41,15 +42,19 @@ def test_directories_with_the_same_content_share_a_key(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_computed_once(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computed_once(tiny_model_dir: Path, tmp_path: Path) -> None:
     reference = describe_reference(tiny_model_dir, tiny_model_dir, "template", (10, 20), FLOAT32)
 
-    def scores() -> torch.Tensor:
-        return reference_scores(reference, {"train": EXAMPLES}, FLOAT32, 2, tmp_path, lambda part, done: None)["train"]
+    def load() -> Scorer:
+        loaded.append(1)
+        return Scorer(load_model(tiny_model_dir, FLOAT32.device), FLOAT32, ForwardPath(packed=True, budget=1000))
 
+    def scores() -> torch.Tensor:
+        return reference_scores(reference, {"train": EXAMPLES}, load, tmp_path, lambda part, done: None)["train"]
+
+    loaded: list[int] = []
     first = scores()
-    monkeypatch.setattr("training.dpo.reference.load_model", None)
-    assert torch.equal(scores(), first)
+    assert torch.equal(scores(), first) and len(loaded) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 

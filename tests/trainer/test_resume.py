@@ -22,9 +22,9 @@ from .tiny import make_config, make_row, write_rows
 # Slows each step down, so that a signal finds the run at work.
 SLOW = """
 import time
-from training.dpo import loop
-real = loop.batch_logprobs
-loop.batch_logprobs = lambda *a: (time.sleep(0.08), real(*a))[1]
+from training.dpo.logprobs import Scorer
+real = Scorer.logprobs
+Scorer.logprobs = lambda *a: (time.sleep(0.08), real(*a))[1]
 """
 # Kills the process by SIGKILL in the middle of writing its third checkpoint, after the weights.
 DIE_IN_CHECKPOINT = """

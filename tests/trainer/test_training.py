@@ -21,6 +21,7 @@ from training.dpo.errors import (
     PreflightError,
     StorageError,
 )
+from training.dpo.logprobs import Scorer
 from training.dpo.optimizers import learning_rate_at
 from training.dpo.storage import exclusive
 
@@ -92,7 +93,7 @@ def test_same_seed_same_bits_and_other_seed_other_bits(config: Build, train_here
 
 
 def test_accumulation_equals_one_big_batch(config: Build, train_here: Train) -> None:
-    one, many = (train_here(config(f"m{size}", micro_batch_pairs=size, max_steps=2, optimizer="rmsprop")) for size in (4, 1))
+    one, many = (train_here(config(f"m{size}", micro_batch_tokens=size, max_steps=2, optimizer="rmsprop")) for size in (1000, 1))
     grad_norms = [[event["grad_norm"] for event in of_kind(output, "step")] for output in (one, many)]
     assert grad_norms[0] == pytest.approx(grad_norms[1], rel=1e-3)
     assert [e["loss"] for e in of_kind(one, "step")] == pytest.approx([e["loss"] for e in of_kind(many, "step")], abs=1e-4)
@@ -204,14 +205,15 @@ def test_a_torn_reference_cache_is_made_again(config: Build, train_here: Train) 
 
 def test_non_finite_loss_names_the_rows(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config()
-    real, calls = loop.batch_logprobs, []
+    real, calls = Scorer.logprobs, []
 
-    def poisoned(*arguments: Any) -> Any:
-        calls.append(1)
-        chosen, rejected = real(*arguments)
-        return (chosen * torch.tensor([1.0, math.nan]), rejected) if len(calls) == 6 else (chosen, rejected)
+    def poisoned(scorer: Scorer, examples: Any) -> Any:
+        calls.append(torch.is_grad_enabled())
+        factors_N1 = torch.ones(len(examples), 1)
+        factors_N1[-1] = math.nan if calls[-1] and sum(calls) == 6 else 1.0
+        return real(scorer, examples) * factors_N1
 
-    monkeypatch.setattr(loop, "batch_logprobs", poisoned)
+    monkeypatch.setattr(Scorer, "logprobs", poisoned)
     with pytest.raises(NonFiniteError, match=r"loss of step 3 is not a finite number; rows: 'row-\d' \(line \d+\)\. "):
         train_here(settings)
     output = Path(settings["output"])

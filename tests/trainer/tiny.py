@@ -78,7 +78,7 @@ def make_config(model: Path, directory: Path, pairs: int = 10, heldout: int = 4,
     held = write_rows(directory / "heldout.jsonl", [make_row(100 + number) for number in range(heldout)]) if heldout else None
     return {
         "model": str(model), "train": str(train), "heldout": str(held) if held else None, "output": str(directory / "run"),
-        "optimizer": "adamw", "learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_pairs": 2, "epochs": 2.0,
+        "optimizer": "adamw", "learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_tokens": 90, "epochs": 2.0,
         "heldout_every": 2, "checkpoint_every": 2, "device": "cpu", "compute": "float32", "threads": 1, "seed": 7,
         **overrides,
     }  # fmt: skip

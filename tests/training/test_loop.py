@@ -30,7 +30,7 @@ from training.supervision import run_training
 pytestmark = pytest.mark.torch
 
 QUICK = {
-    "learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_pairs": 4, "device": "cpu", "threads": 1, "heldout_every": 10,
+    "learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_tokens": 2000, "device": "cpu", "threads": 1, "heldout_every": 10,
     "checkpoint_every": 5, "seed": 7,
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Which pairs belong to which step, and micro-batches as padded tensors. Everything follows from (seed, step)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,11 +38,19 @@ def step_indices(step: int, pairs: int, batch_pairs: int, epochs: float, max_ste
     return [_epoch_order(seed, place // pairs, pairs)[place % pairs] for place in range(start, end)]
 
 
-def micro_batches(examples: Sequence[Example], size: int) -> Iterator[list[int]]:
-    """Positions in `examples`, cut into micro-batches of similar length, so that little is padding."""
-    order = sorted(range(len(examples)), key=lambda place: (-examples[place].width, place))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def fill_padded(examples: Sequence[Example], budget: int) -> list[list[int]]:
+    """Places in `examples`, longest first, cut so that a batch's padded rows (two a pair) hold at most `budget` tokens.
+
+    A pair that is longer than the budget gets a batch of its own.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for place in sorted(range(len(examples)), key=lambda place: (-examples[place].width, place)):
+        if not batches or 2 * width * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+            width = examples[place].width
+        batches[-1].append(place)
+    return batches
 
 
 def collate(examples: Sequence[Example], pad_id: int, device: torch.device) -> Batch:

@@ -61,7 +61,9 @@ class Config:
     )
     max_grad_norm: float = _setting(10.0, above=0, help="Gradients are scaled down to at most this norm.")
     batch_pairs: int = _setting(64, low=1, help="Pairs per optimizer step.")
-    micro_batch_pairs: int = _setting(4, low=1, help="Pairs in memory at once; changes memory and speed, not the result.")
+    micro_batch_tokens: int | None = _setting(
+        None, low=1, high=2**31 - 1, help="Tokens in memory at once; changes memory and speed, not the result. Null: by device."
+    )
     epochs: float = _setting(1.0, above=0, high=1000, help="Passes over the training pairs; may be a fraction.")
     max_steps: int | None = _setting(
         None, low=1, high=2**31 - 1, help="Number of optimizer steps, instead of epochs; null: use epochs."
@@ -145,7 +147,7 @@ PRESETS = {
     "small": Preset(
         help="For 30 to 500 judgements: larger steps in float32, so that a small model visibly moves.",
         values=dict(
-            beta=0.1, optimizer="adamw", learning_rate=1e-5, batch_pairs=8, micro_batch_pairs=2, warmup_steps=150,
+            beta=0.1, optimizer="adamw", learning_rate=1e-5, batch_pairs=8, warmup_steps=150,
             max_grad_norm=10.0, schedule="constant", epochs=2.0, compute="float32", heldout_every=5, checkpoint_every=10,
         ),
     ),

@@ -42,7 +42,7 @@ def _duration(seconds: float) -> str:
 
 
 def _start(event: Event) -> str:
-    return f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}"
+    return f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}; rows: {event['path_reason']}"
 
 
 def _audit(event: Event) -> str:

@@ -1,16 +1,26 @@
-"""Summed log-probabilities of completions under a model: one padded row per completion."""
+"""Log-probabilities of completions under a model, summed over their tokens, by one of two paths.
+
+Packed (packing.py, attention.py, head.py): many pairs in one row, each prompt once. Plain: a padded row per completion, as
+any transformers model takes it. Both give the same numbers; `choose_path` proves it on the first pairs of a run.
+"""
 
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from training.dpo.batches import Batch, collate, micro_batches
+from training.dpo.attention import NAME, CannotPack, layout_of
+from training.dpo.batches import Batch, collate, fill_padded
+from training.dpo.head import tiled_logprobs
+from training.dpo.packing import fill_packs, make_pack, packed_length
 from training.dpo.tokens import Example
+
+AGREEMENT = 1e-4  # nats per token that the two paths may differ by, in float32
+CHECKED_PAIRS = 4
 
 
 @dataclass(frozen=True)
@@ -21,9 +31,85 @@ class Precision:
     compute: torch.dtype
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        if self.compute == torch.float32:
+        if self.compute in (torch.float32, torch.float64):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute)
+
+
+@dataclass(frozen=True)
+class ForwardPath:
+    """How log-probabilities are computed: packed or plain, with at most `budget` tokens in memory at once."""
+
+    packed: bool
+    budget: int
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with the way its log-probabilities are computed."""
+
+    model: Any
+    precision: Precision
+    path: ForwardPath
+
+    def micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Places in `examples`, cut into parts that fit the budget."""
+        if self.path.packed:
+            return fill_packs([packed_length(example) for example in examples], self.path.budget)
+        return fill_padded(examples, self.path.budget)
+
+    def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
+        """Log-probability of each chosen and rejected completion, in nats: (B, 2), differentiable."""
+        if self.path.packed:
+            return packed_logprobs(self.model, examples, self.precision)
+        return torch.stack(
+            batch_logprobs(self.model, collate(examples, pad_id=0, device=self.precision.device), self.precision), 1
+        )
+
+    @torch.no_grad()
+    def score(self, examples: Sequence[Example], before_each: Callable[[int], None] = lambda done: None) -> torch.Tensor:
+        """(N, 2) float32 on the CPU, in the order of `examples`.
+
+        `before_each` is called with the number of pairs done before each micro-batch: for progress, and to stop by raising.
+        """
+        scores_N2 = torch.zeros(len(examples), 2)
+        done = 0
+        for places in self.micro_batches(examples):
+            before_each(done)
+            scores_N2[places] = self.logprobs([examples[place] for place in places]).float().cpu()
+            done += len(places)
+        return scores_N2
+
+
+def choose_path(model: Any, examples: Sequence[Example], device: torch.device, budget: int) -> tuple[ForwardPath, str]:
+    """Packed, if it gives this model's numbers on the first pairs in float32; else plain. With the reason in words."""
+    exact = Precision(device, torch.float32)
+    plain = ForwardPath(packed=False, budget=budget)
+    few = sorted(examples, key=packed_length)[:CHECKED_PAIRS]
+    try:
+        packed_N2 = Scorer(model, exact, replace(plain, packed=True)).score(few)
+    except (CannotPack, TypeError, AttributeError, RuntimeError, ValueError) as error:  # model code raises what it likes
+        return plain, f"plain: {type(model).__name__} does not take packed rows ({error})"
+    lengths_N2 = torch.tensor([[len(example.chosen), len(example.rejected)] for example in few])
+    worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
+    if not worst <= AGREEMENT:
+        return plain, f"plain: packed rows of {type(model).__name__} differ by {worst:.1e} nats per token"
+    return ForwardPath(packed=True, budget=budget), f"packed: agrees with plain rows to {worst:.1e} nats per token"
+
+
+def packed_logprobs(model: Any, examples: Sequence[Example], precision: Precision) -> torch.Tensor:
+    """All pairs in one row: (B, 2). Raises CannotPack when the model asks something else of its attention."""
+    attend_with(model, NAME)
+    pack = make_pack(examples, precision.device)
+    with precision.autocast():
+        hidden_TD = model.get_decoder()(
+            input_ids=pack.input_ids_T[None], position_ids=pack.position_ids_T[None], use_cache=False, layout=layout_of(pack)
+        ).last_hidden_state[0]
+        logprobs_S = tiled_logprobs(
+            model.get_output_embeddings(), hidden_TD[pack.predictors_S], pack.targets_S, precision.compute
+        )
+    sums = logprobs_S.new_zeros(2 * len(examples)).index_add(0, pack.answers_S, logprobs_S)
+    return sums.view(-1, 2)
 
 
 def token_logprobs(logits_SV: torch.Tensor, targets_S: torch.Tensor) -> torch.Tensor:
@@ -40,6 +126,7 @@ def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> tuple[torc
     The logits at position t predict token t + 1, so the head runs from the last prompt token on (the earliest of
     the batch); what is before the completion or is padding is not scored.
     """
+    attend_with(model)
     width = batch.input_ids_RT.shape[1]
     first = int(batch.completion_mask_RT.int().argmax(dim=1).min()) - 1  # the earliest position that predicts
     first = max(first, 0)
@@ -53,26 +140,11 @@ def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> tuple[torc
     return sums_R[: batch.pairs], sums_R[batch.pairs :]
 
 
-@torch.no_grad()
-def score_examples(
-    model: Any,
-    examples: Sequence[Example],
-    precision: Precision,
-    micro_batch_pairs: int,
-    before_each: Callable[[int], None] = lambda done: None,
-) -> torch.Tensor:
-    """Log-probabilities of all completions, (N, 2) float32 on the CPU: chosen, rejected; in the order of `examples`.
-
-    `before_each` is called with the number of pairs done before each micro-batch: for progress, and to stop by raising.
-    """
-    scores_N2 = torch.zeros(len(examples), 2)
-    done = 0
-    for places in micro_batches(examples, micro_batch_pairs):
-        before_each(done)
-        batch = collate([examples[place] for place in places], pad_id=0, device=precision.device)
-        scores_N2[places] = torch.stack(batch_logprobs(model, batch, precision), dim=1).float().cpu()
-        done += len(places)
-    return scores_N2
+def attend_with(model: Any, name: str = "sdpa") -> None:
+    """Switch between packed attention and the usual one, which whoever takes the model from here expects."""
+    now = model.config._attn_implementation
+    if (now == NAME) != (name == NAME):
+        model.set_attn_implementation(name)
 
 
 def _keeps_logits(model_class: type) -> bool:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from training.dpo.batches import collate, micro_batches, step_indices
+from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
 from training.dpo.errors import NonFiniteError, Stopped
 from training.dpo.evaluate import Objective, metrics
 from training.dpo.events import EventLog
-from training.dpo.logprobs import Precision, batch_logprobs, score_examples
+from training.dpo.logprobs import ForwardPath, Precision, Scorer
 from training.dpo.optimizers import learning_rate_at
 from training.dpo.stopping import Stopper
 from training.dpo.tokens import Example
@@ -47,6 +47,7 @@ class Run:
     model: Any
     optimizer: torch.optim.Optimizer
     precision: Precision
+    path: ForwardPath
     train: list[Example]
     heldout: list[Example]
     reference: dict[str, torch.Tensor]  # "train" and "heldout" → (N, 2)
@@ -57,6 +58,14 @@ class Run:
     @property
     def objective(self) -> Objective:
         return Objective(self.config.loss, self.config.beta, self.config.label_smoothing)
+
+    @property
+    def policy(self) -> Scorer:
+        return self.scorer(self.model)
+
+    def scorer(self, model: Any, precision: Precision | None = None) -> Scorer:
+        """Another model, scored as this run's policy is."""
+        return Scorer(model, precision or self.precision, self.path)
 
     @property
     def starts_at_reference(self) -> bool:
@@ -93,19 +102,16 @@ def train_step(run: Run, progress: Progress) -> None:
     reference_B2 = run.reference["train"][places]
     policy_B2 = torch.zeros(len(places), 2)
     weights_B = torch.tensor([example.weight for example in examples])
-    tokens = 0
-    for part in micro_batches(examples, config.micro_batch_pairs):
+    for part in run.policy.micro_batches(examples):
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
-        batch = collate([examples[i] for i in part], pad_id=0, device=run.precision.device)
-        policy_P2 = torch.stack(batch_logprobs(run.model, batch, run.precision), dim=1)
+        policy_P2 = run.policy.logprobs([examples[i] for i in part])
         losses_P = run.objective.losses(policy_P2, reference_B2[part].to(policy_P2.device))
         _require_finite(losses_P, [examples[i] for i in part], progress.step)
         (losses_P * weights_B[part].to(losses_P.device)).sum().div(len(places)).backward()
         policy_B2[part] = policy_P2.detach().float().cpu()
-        tokens += batch.tokens
     rate = learning_rate_at(progress.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)
     grad_norm = update(run, rate, examples, progress.step)
-    taken = time.monotonic() - began
+    taken, tokens = time.monotonic() - began, sum(example.tokens for example in examples)
     progress.step += 1
     progress.seconds += taken
     progress.last_step = metrics(policy_B2, reference_B2, weights_B, run.objective)
@@ -136,9 +142,7 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
     if progress.step == 0 and run.starts_at_reference:
         scores_N2 = run.reference["heldout"]  # of the same weights, as the preflight has shown
     else:
-        scores_N2 = score_examples(
-            run.model, run.heldout, run.precision, run.config.micro_batch_pairs, lambda done: run.stopper.check(progress.step)
-        )
+        scores_N2 = run.policy.score(run.heldout, lambda done: run.stopper.check(progress.step))
     weights_N = torch.tensor([example.weight for example in run.heldout])
     progress.heldout = metrics(scores_N2, run.reference["heldout"], weights_N, run.objective)
     progress.evaluated = progress.step

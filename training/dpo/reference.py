@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from training.dpo.errors import ModelError
-from training.dpo.logprobs import Precision, score_examples
-from training.dpo.model import load_model, load_tokenizer, weights_sha256
+from training.dpo.logprobs import Precision, Scorer
+from training.dpo.model import load_tokenizer, weights_sha256
 from training.dpo.storage import write_file
 from training.dpo.tokens import Example, examples_sha256
 
@@ -61,21 +61,22 @@ def describe_reference(
 def reference_scores(
     reference: Reference,
     parts: dict[str, list[Example]],
-    precision: Precision,
-    micro_batch_pairs: int,
+    load: Callable[[], Scorer],
     cache: Path,
     before_each: Callable[[str, int], None],
 ) -> dict[str, torch.Tensor]:
     """(N, 2) log-probabilities for each named part, from the cache or computed now and cached.
 
-    `before_each` gets the part's name and the pairs done, before each micro-batch.
+    `load` gives the reference itself, and is only asked for when something is missing. `before_each` gets the part's name
+    and the pairs done, before each micro-batch.
     """
     found = {name: _cached(_path(cache, reference, examples), len(examples)) for name, examples in parts.items()}
     missing = [name for name, scores in found.items() if scores is None]
-    model = load_model(reference.directory, precision.device) if missing else None
+    scorer = load() if missing else None
     for name in missing:
         examples = parts[name]
-        scores = score_examples(model, examples, precision, micro_batch_pairs, lambda done, n=name: before_each(n, done))
+        assert scorer is not None
+        scores = scorer.score(examples, lambda done, n=name: before_each(n, done))
         write_file(
             _path(cache, reference, examples),
             lambda partial, kept=scores: save_file({"logprobs": kept}, partial),

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from training.dpo.errors import (
 )
 from training.dpo.evaluate import Objective
 from training.dpo.events import EventLog
-from training.dpo.logprobs import Precision, score_examples
+from training.dpo.logprobs import Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.model import choose_precision, load_model, load_tokenizer, longest_row
 from training.dpo.optimizers import make_optimizer
@@ -43,6 +43,7 @@ from training.dpo.storage import exclusive, remove_partials, write_json
 from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
 
 PREFLIGHT_PAIRS = 8
+TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}  # unless the config says otherwise
 # Settings that may change between a run's start and its resumption, for they change no number.
 FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
 
@@ -98,14 +99,17 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     data = read_data(config)
     steps = steps_total(len(data.train.examples), config.batch_pairs, config.epochs, config.max_steps)
     precision, reason = choose_precision(config, steps)
+    model = load_model(Path(config.model), precision.device)
+    budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
+    path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
     if not checkpoint:
-        announce(config, data, steps, precision, reason, log)
+        announce(config, data, steps, precision, {"compute_reason": reason, "path_reason": path_reason}, log)
     reference = describe_reference(
         Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
         (config.max_prompt_tokens, config.max_completion_tokens), precision,
     )  # fmt: skip
-    scores = score_reference(config, reference, data, precision, stopper)
-    prepared = prepare(config, data, reference, scores, steps, precision, log, stopper)
+    scores = score_reference(config, reference, data, Scorer(model, precision, path), stopper)
+    prepared = prepare(config, data, reference, scores, steps, Scorer(model, precision, path), log, stopper)
     progress = resume(prepared, checkpoint) if checkpoint else preflight(prepared, reference)
     train(prepared, progress)
     record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
@@ -125,10 +129,10 @@ def read_data(config: Config) -> Data:
     return Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
 
 
-def announce(config: Config, data: Data, steps: int, precision: Precision, reason: str, log: EventLog) -> None:
+def announce(config: Config, data: Data, steps: int, precision: Precision, reasons: dict[str, str], log: EventLog) -> None:
     log.write(
         "start", config=config.to_dict(), steps=steps, device=str(precision.device), threads=torch.get_num_threads(),
-        compute=str(precision.compute).removeprefix("torch."), compute_reason=reason, versions=library_versions(),
+        compute=str(precision.compute).removeprefix("torch."), **reasons, versions=library_versions(),
         data_sha256=data.hashes, memory_bytes=peak_memory(precision.device),
     )  # fmt: skip
     log.write("audit", train=data.train.audit, heldout=data.heldout.audit if data.heldout else None)
@@ -141,24 +145,26 @@ def announce(config: Config, data: Data, steps: int, precision: Precision, reaso
             log.write("warning", code="many_dropped", message=message)
 
 
-def score_reference(
-    config: Config, reference: Reference, data: Data, precision: Precision, stopper: Stopper
-) -> dict[str, torch.Tensor]:
-    return reference_scores(
-        reference, data.parts, precision, config.micro_batch_pairs, Path(str(config.reference_cache)),
-        before_each=lambda part, done: stopper.check(0),
-    )  # fmt: skip
+def score_reference(config: Config, reference: Reference, data: Data, start: Scorer, stopper: Stopper) -> dict[str, torch.Tensor]:
+    """`start` holds the weights that training starts from, untouched; most often they are the reference, too."""
+
+    def load() -> Scorer:
+        if config.reference == config.model:
+            return start
+        return replace(start, model=load_model(reference.directory, start.precision.device))
+
+    cache = Path(str(config.reference_cache))
+    return reference_scores(reference, data.parts, load, cache, before_each=lambda part, done: stopper.check(0))
 
 
 def prepare(
     config: Config, data: Data, reference: Reference, scores: dict[str, torch.Tensor], steps: int,
-    precision: Precision, log: EventLog, stopper: Stopper,
+    start: Scorer, log: EventLog, stopper: Stopper,
 ) -> Run:  # fmt: skip
-    model = load_model(Path(config.model), precision.device)
     return Run(
-        config=config, steps=steps, model=model,
-        optimizer=make_optimizer(config.optimizer, model, config.learning_rate, config.weight_decay),
-        precision=precision, train=data.train.examples, heldout=data.parts.get("heldout", []),
+        config=config, steps=steps, model=start.model,
+        optimizer=make_optimizer(config.optimizer, start.model, config.learning_rate, config.weight_decay),
+        precision=start.precision, path=start.path, train=data.train.examples, heldout=data.parts.get("heldout", []),
         reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
         log=log, stopper=stopper,
     )  # fmt: skip
@@ -172,7 +178,7 @@ def preflight(run: Run, reference: Reference) -> Progress:
     examples, kept = run.train[:count], run.reference["train"][:count]
     same = run.starts_at_reference
     model = run.model if same else load_model(reference.directory, run.precision.device)
-    scores_N2 = score_examples(model, examples, run.precision, run.config.micro_batch_pairs, lambda done: run.stopper.check(0))
+    scores_N2 = run.scorer(model).score(examples, lambda done: run.stopper.check(0))
     if same:
         objective = Objective(run.config.loss, run.config.beta, run.config.label_smoothing)
         figures = check_start(scores_N2, kept, examples, objective, run.precision.compute)
@@ -259,8 +265,8 @@ def as_trainer_error(error: Exception, config: Config) -> TrainerError:
     """Out of memory, a full disk or a fault of this program, in words."""
     if is_out_of_memory(error):
         return TrainerError(
-            f"out of memory with {config.micro_batch_pairs} pairs at once. Lower micro_batch_pairs (the result stays the same), "
-            "max_prompt_tokens or max_completion_tokens. The last checkpoint stays."
+            "out of memory. Lower micro_batch_tokens (the result stays the same), max_prompt_tokens or max_completion_tokens. "
+            "The last checkpoint stays."
         )
     if isinstance(error, OSError):
         return storage_error("the run", Path(config.output), error)

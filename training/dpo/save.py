@@ -11,7 +11,7 @@ import transformers
 
 from training.dpo.config import Config
 from training.dpo.errors import TrainerError
-from training.dpo.logprobs import Precision, score_examples
+from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
 from training.dpo.model import fast_bfloat16, load_model
 from training.dpo.storage import write_directory
@@ -28,6 +28,7 @@ def save_version(run: Run, progress: Progress, tokenizer: Any, details: dict[str
     record: dict[str, Any] = {}
 
     def fill(partial: Path) -> None:
+        attend_with(run.model)
         run.model.save_pretrained(partial, safe_serialization=True)
         tokenizer.save_pretrained(partial)
         record.update(describe(run.config, progress, details))
@@ -150,7 +151,7 @@ def _loaded(directory: Path, device: torch.device, dtype: torch.dtype, native: b
 
 
 def _scores(run: Run, model: Any, examples: list[Example], precision: Precision, step: int) -> torch.Tensor:
-    return score_examples(model, examples, precision, run.config.micro_batch_pairs, lambda done: run.stopper.check(step))
+    return run.scorer(model, precision).score(examples, lambda done: run.stopper.check(step))
 
 
 def _percent(share: float | None) -> str:

@@ -33,6 +33,11 @@ class Example:
         """Tokens of the longer of the two rows."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of both rows, the prompt in each: what a run's tokens per second count, whatever is shared."""
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
 
 @dataclass(frozen=True)
 class Ending:
