@@ -1,9 +1,10 @@
 """What should make a reader look twice at a run or a version, in words. Each says what is seen and what helps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from training import curves
 from training.intervals import interval_of
-from training.models import Run, Version
+from training.models import Run, RunEvent, Version
 from training.wording import counted
 
 SHORTER, LONGER = 0.6, 1.6  # mean answer length, relative to another version's
@@ -19,21 +20,37 @@ class Caution:
     title: str
     text: str
     level: str = "warn"
+    run: Run | None = None  # whose warning it is, on another page than the run's
 
 
 def cautions_of_run(run: Run, *, first: dict, last: dict, first_heldout: dict, last_heldout: dict) -> list[Caution]:
     """From the trainer's own warnings and the first and last points of the training and the held-out curves."""
     told = list(run.events.filter(kind="warning")[:5])
-    found = [Caution("The trainer warns", _as_sentence(event.data.get("message", ""))) for event in told]
+    found = [_told(run, event) for event in told]
     if not any(event.data.get("code") == "chosen_falls" for event in told):
         found += _chosen_falls(first_heldout, last_heldout)
     found += _overfitting(first, last, first_heldout, last_heldout)
-    return found + _few_heldout(run, last_heldout)
+    found += _few_heldout(run, last_heldout)
+    return sorted(found, key=lambda caution: caution.level != "warn")
+
+
+def _told(run: Run, event: RunEvent) -> Caution:
+    """A warning of the trainer's. That bfloat16 would lose the signal is none where the version serves in float32."""
+    version = getattr(run, "version", None)
+    if event.data.get("code") == "bfloat16_loses_signal" and (version is None or version.serve_dtype == "float32"):
+        return _serves_in_float32(version.metrics.get("kept_in_bfloat16") if version else None)
+    return Caution("The trainer warns", _as_sentence(event.data.get("message", "")))
 
 
 def pairs_measured(run: Run, last_heldout: dict) -> int:
     """Held-out pairs behind the figures: the trainer may have dropped some as too long."""
     return last_heldout.get("pairs", run.dataset.heldout_count)
+
+
+def _serves_in_float32(kept: float | None) -> Caution:
+    left = "little" if kept is None else f"only {100 * max(kept, 0):.0f} %"
+    text = f"In bfloat16 {left} of what was trained would be left. Use float32 where you load it elsewhere, too."
+    return Caution("It is served in float32", text, "info")
 
 
 def _as_sentence(text: str) -> str:
@@ -81,6 +98,17 @@ def _few_heldout(run: Run, last_heldout: dict) -> list[Caution]:
     share = last_heldout.get("accuracy", 0.5)
     text = f"With so few, an accuracy of {100 * share:.0f} % stands for {interval_of(share, pairs)}. Do not choose between "
     return [Caution(f"Only {counted(pairs, 'held-out pair')}", text + "versions by it alone.", "info")]
+
+
+def standing_cautions(version: Version, *, base: Version | None) -> list[Caution]:
+    """All that stands on a version's page: what its figures show, and the warnings of the run that made it."""
+    own = cautions_of_version(version, parent=version.parent, base=base)
+    if version.run is None:
+        return own
+    first, last = curves.ends(run=version.run, kind=curves.TRAIN)
+    first_heldout, last_heldout = curves.ends(run=version.run, kind=curves.HELDOUT)
+    of_run = cautions_of_run(version.run, first=first, last=last, first_heldout=first_heldout, last_heldout=last_heldout)
+    return own + [replace(caution, run=version.run) for caution in of_run if caution.level == "warn"]
 
 
 def cautions_of_version(version: Version, *, parent: Version | None, base: Version | None) -> list[Caution]:

@@ -41,6 +41,7 @@ class Situation:
     generation: Generation | None  # the newest
     run: Run | None  # the newest
     changed_at: datetime | None  # when something last happened that the clock may act on
+    cautions: int = 0  # warnings on the page of the version that serves
 
     @property
     def waits_in_vain(self) -> bool:
@@ -71,7 +72,7 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
     if all(stuck):
         return [stuck[0]]  # one worker is missing, and one command helps
     lines = stuck[0] or _generation(now), stuck[1] or _run(now)
-    return [line for line in lines if line] or [_rest(now)]
+    return ([line for line in lines if line] or [_rest(now)]) + _cautions(now)
 
 
 def _generation(now: Situation) -> Line | None:
@@ -161,6 +162,13 @@ def a_worker_is_busy() -> bool:
         return True
     lately = timezone.now() - timedelta(minutes=10)
     return DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__gt=lately).exists()
+
+
+def _cautions(now: Situation) -> list[Line]:
+    if not now.cautions:
+        return []
+    stand = f"{counted(now.cautions, 'caution')} {'stands' if now.cautions == 1 else 'stand'} on its page"
+    return [Line("warn", f"{now.serving} serves, and {stand}", url=now.serving.get_absolute_url(), link=f"See {now.serving}")]
 
 
 def _rest(now: Situation) -> Line:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from annotate.models import Judgement, Project
 from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
+from training.cautions import standing_cautions
 from training.datasets import Preview, preview_dataset
 from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
@@ -16,7 +17,7 @@ from training.outlook import Line, Situation, outlook_of
 from training.registry import serving_version
 from training.wording import counted
 
-PREVIEW_SECONDS = 3600
+KEEP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def overview_of(project: Project) -> Overview:
     changes = [prompts["last"], judged["last"], promoted, generation.finished_at if generation else None]
     now = Situation(
         project=project, serving=serving, open_pairs=pairs["open"], generation=generation, run=runs[0] if runs else None,
-        changed_at=max(filter(None, changes), default=None),
+        changed_at=max(filter(None, changes), default=None), cautions=_cautions(serving) if serving else 0,
     )  # fmt: skip
     working = [job for job in (generation, now.run) if job and not JobState(job.state).is_over]
     return Overview(
@@ -86,7 +87,18 @@ def _preview(project: Project, standing: int) -> Preview:
     """Reads every judged pair, so it is kept until somebody judges or takes a judgement back."""
     newest = Judgement.objects.filter(comparison__project=project).order_by("-pk").values_list("key", flat=True).first()
     key = f"preview:{project.pk}:{project.consensus}:{newest}:{standing}"
-    return cache.get_or_set(key, lambda: preview_dataset(project=project), PREVIEW_SECONDS)
+    return cache.get_or_set(key, lambda: preview_dataset(project=project), KEEP_SECONDS)
+
+
+def _cautions(serving: Version) -> int:
+    """Warnings on its page. A version never changes once it is described, so they are counted once."""
+
+    def count() -> int:
+        base = serving.project.versions.order_by("number").first()
+        return sum(caution.level == "warn" for caution in standing_cautions(serving, base=base))
+
+    key = f"cautions:{serving.pk}:{serving.created_at.timestamp()}:{serving.metrics.get('described_at')}"
+    return cache.get_or_set(key, count, KEEP_SECONDS)
 
 
 def _steps(now: Situation, prompts: dict, pairs: dict, judged: dict, preview: Preview) -> tuple[Step, ...]:

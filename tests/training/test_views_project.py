@@ -10,7 +10,7 @@ from django.utils import timezone
 from annotate.models.prompt import Split
 from tests.builders import make_comparison, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
-from training.models import Generation, Run
+from training.models import Generation, Run, RunEvent
 
 URL, TRAIN, SETTINGS = "/projects/taste/", "/projects/taste/train/", "/projects/taste/settings/"
 HTMX = {"HX-Request": "true"}
@@ -151,6 +151,20 @@ def test_a_failed_run_is_told_with_a_link(client, owner, project, base):
     make_run(project, base, state="failed", error="Out of memory. Take fewer pairs at once.")
     page = page_of(client, owner)
     assert "Out of memory. Take fewer pairs at once." in page and 'href="/projects/taste/runs/1/"' in page
+
+
+def test_cautions_on_the_serving_versions_page_are_told(client, owner, project, base):
+    make_prompt(project)
+    serving = make_trained(project, base, metrics={"kept_in_float32": 0.1})
+    project.promotions.create(version=serving)
+    words = "v1 serves, and 1 caution stands on its page."
+    assert words in page_of(client, owner) and 'href="/projects/taste/versions/1/">See v1</a>' in page_of(client, owner)
+    RunEvent.objects.create(run=serving.run, line=1, kind="warning", data={"message": "9 of 20 pairs are too long."})
+    serving.metrics |= {"described_at": "today"}
+    serving.save()
+    assert "2 cautions stand on its page" in page_of(client, owner)
+    project.promotions.create(version=base)
+    assert "on its page" not in page_of(client, owner)
 
 
 @pytest.mark.parametrize("url", [URL, "/projects/taste/runs/", "/projects/taste/versions/", "/api/v1/projects/taste/versions/"])

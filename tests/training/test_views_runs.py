@@ -113,6 +113,15 @@ def test_what_should_make_one_look_twice_is_said(as_owner, project, base, pairs,
     assert words in as_owner.get(URL).content.decode()
 
 
+@pytest.mark.parametrize(("dtype", "words"), [("float32", "only 40 % of what was trained"), ("bfloat16", "The trainer warns")])
+def test_that_bfloat16_would_lose_the_signal_matters_only_where_it_serves_in_it(as_owner, project, base, dtype, words):
+    version = make_trained(project, base, serve_dtype=dtype, metrics={"kept_in_bfloat16": 0.4})
+    data = {"code": "bfloat16_loses_signal", "message": "served in bfloat16 the model would keep 40% of what was trained."}
+    RunEvent.objects.create(run=version.run, line=1, kind="warning", data=data)
+    page = as_owner.get(URL).content.decode().split('id="curves"')[0]
+    assert words in page and ("notice-warn" in page) == (dtype == "bfloat16")
+
+
 def test_a_healthy_run_has_no_warning(as_owner, project, base):
     add_events(make_run(project, base, dataset=make_dataset(project, heldout_count=60)))
     assert "notice-warn" not in as_owner.get(URL).content.decode().split('id="curves"')[0]

@@ -5,7 +5,7 @@ import pytest
 from tests.builders import make_completion, make_project, make_prompt, make_version
 from tests.training.rows import make_samples, make_trained
 from training.lineage import lineage_of
-from training.models import Promotion
+from training.models import Promotion, RunEvent
 from training.registry import serving_version
 from training.samples import samples_of
 
@@ -110,6 +110,14 @@ def test_marks_put_together_give_the_texts_back(project, base, trained):
 def test_what_should_make_one_look_twice_is_said(as_owner, project, base, metrics, words):
     make_trained(project, base, metrics=metrics)
     assert words in as_owner.get(URL).content.decode()
+
+
+def test_the_warnings_of_its_run_stand_on_its_page_and_its_notices_do_not(as_owner, trained):
+    for line, code in enumerate(("many_dropped", "bfloat16_loses_signal"), start=1):
+        RunEvent.objects.create(run=trained.run, line=line, kind="warning", data={"code": code, "message": f"told: {code}."})
+    page = as_owner.get(URL).content.decode()
+    assert "Told: many_dropped." in page and 'href="/projects/taste/runs/1/">Seen in run 1</a>' in page
+    assert page.count("Seen in run 1") == 1 and "served in float32" not in page and "held-out pairs." not in page
 
 
 # -- serving -----------------------------------------------------------------------------------------------

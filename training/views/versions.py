@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
-from training.cautions import cautions_of_version
+from training.cautions import standing_cautions
 from training.figures import figures_of
 from training.forms import PromoteForm
 from training.lineage import lineage_of
@@ -55,7 +55,7 @@ def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, 
         "serving": serving_version(request.project),
         "figures": figures,
         "kl_known": any(row.kl is not None for row in figures),
-        "cautions": cautions_of_version(version, parent=version.parent, base=base),
+        "cautions": standing_cautions(version, base=base),
         "samples": samples_of(version, before=version.parent),
         "promotions": version.promotions.select_related("by"),
         "children": version.children.select_related("project").order_by("number"),
