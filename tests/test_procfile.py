@@ -7,9 +7,10 @@ import time
 
 import pytest
 from django.conf import settings
-from honcho.environ import parse_procfile
 
-COMMANDS = parse_procfile((settings.BASE_DIR / "Procfile").read_text()).processes
+from annotate.processes import read_procfile
+
+COMMANDS = read_procfile(settings.BASE_DIR / "Procfile")
 
 
 @pytest.mark.parametrize("name", ["worker", "clock"])
@@ -30,5 +31,5 @@ def test_a_process_that_ends_is_started_again_and_takes_no_other_with_it(name, c
             time.sleep(0.1)
         assert (tmp_path / "starts").read_text().count("start") > 1 and process.poll() is None
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # as honcho does
+        os.killpg(process.pid, signal.SIGTERM)  # as `manage.py serve` does
     assert process.wait(5) == -signal.SIGTERM

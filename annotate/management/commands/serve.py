@@ -1,25 +1,23 @@
 """`manage.py serve`: the Procfile's processes in one terminal, and a way in."""
 
 import os
-import signal
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from honcho.environ import parse_procfile
-from honcho.manager import Manager
-from honcho.printer import Printer
 
 from annotate.models import Membership
 from annotate.models.project import Role
+from annotate.processes import Processes, read_procfile
 from annotate.sign_in import create_sign_in_link
+
+PATIENCE_SECONDS = 3  # what the web server of a `serve` that was killed may take to leave the port
 
 
 class Command(BaseCommand):
@@ -37,37 +35,21 @@ class Command(BaseCommand):
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
         }
-        manager = Manager(Printer(Terminal()))
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # the terminal was closed
-        for name, command in parse_procfile((settings.BASE_DIR / "Procfile").read_text()).processes.items():
-            manager.add_process(name, command, env=environment, cwd=str(settings.BASE_DIR))
+        processes = Processes(read_procfile(settings.BASE_DIR / "Procfile"), directory=settings.BASE_DIR, environment=environment)
         threading.Thread(target=welcome, args=(address, link, owner.user.username), daemon=True).start()
-        manager.loop()
-        sys.exit(0 if manager.returncode in (130, 143) else manager.returncode)
-
-
-class Terminal:
-    """Standard output that may go away (its window closed, its pipe broken): the processes must still be stopped."""
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            sys.stdout.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            sys.stdout.flush()
-
-    def isatty(self) -> bool:
-        return sys.stdout.isatty()
+        sys.exit(processes.run())
 
 
 def refuse_taken_address(address: str) -> None:
     """Another server on the same port would make every process of this one stop again, without a clear word."""
-    if answers(address):
-        raise CommandError(
-            f"Something already answers at {address}. Stop it, or choose another port: "
-            "PORT=8001 BASE_URL=http://127.0.0.1:8001 make run"
-        )
+    end = time.monotonic() + PATIENCE_SECONDS
+    while answers(address):
+        if time.monotonic() > end:
+            raise CommandError(
+                f"Something already answers at {address}. Stop it, or choose another port: "
+                "PORT=8001 BASE_URL=http://127.0.0.1:8001 make run"
+            )
+        time.sleep(0.5)
 
 
 def welcome(address: str, link: str, username: str) -> None:
