@@ -16,8 +16,10 @@ from annotate.formats import trl
 from annotate.models import Project, User
 from annotate.models.prompt import Split
 from training.models import Dataset
+from training.wording import reasons_in_words
 
 FILES = {Split.TRAIN: "train.jsonl", Split.HELDOUT: "heldout.jsonl"}
+GOOD_START = 30  # triples: fewer rarely move a model beyond noise
 ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
 
 
@@ -31,13 +33,32 @@ class Preview:
 
     train: int
     heldout: int
+    new: int  # of those that would train, with a judgement that the dataset asked about does not hold
     without: dict[str, int]  # comparisons that give no triple, by reason
 
+    @property
+    def few(self) -> str:
+        """A word to whoever is about to train on less than a good start; it is allowed all the same."""
+        if not 0 < self.train < GOOD_START:
+            return ""
+        return f"So few triples rarely move a model beyond noise; {GOOD_START} are a good start."
 
-def preview_dataset(*, project: Project) -> Preview:
+
+def preview_dataset(*, project: Project, since: Dataset | None = None) -> Preview:
     settlement = settle(project=project)
-    by_split = {split: sum(triple.split == split for triple in settlement.triples) for split in FILES}
-    return Preview(by_split[Split.TRAIN], by_split[Split.HELDOUT], dict(settlement.counts))
+    training = [triple for triple in settlement.triples if triple.split == Split.TRAIN]
+    known = _judgements_in(since) if since else frozenset()
+    return Preview(
+        train=len(training),
+        heldout=len(settlement.triples) - len(training),
+        new=sum(not known.issuperset(triple.judgement_ids) for triple in training),
+        without=dict(settlement.counts),
+    )
+
+
+def _judgements_in(dataset: Dataset) -> frozenset[int]:
+    links = Dataset.judgements.through.objects.filter(dataset=dataset)
+    return frozenset(links.values_list("judgement_id", flat=True))
 
 
 def create_dataset(*, project: Project, by: User | None = None) -> Dataset:
@@ -104,7 +125,7 @@ def _write(path: Path, settlement: Settlement, split: Split) -> str:
 
 
 def _why_nothing(settlement: Settlement) -> str:
-    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in settlement.counts.items() if count)
+    reasons = ", ".join(reasons_in_words(settlement.counts))
     if not reasons:
-        return "Nothing has been judged yet. Judge some comparisons first; thirty are a good start."
-    return f"No judged comparison says which answer is better ({reasons}). Judge some more; thirty are a good start."
+        return f"Nothing has been judged yet. Judge some comparisons first; {GOOD_START} are a good start."
+    return f"No judged comparison says which answer is better ({reasons}). Judge some more; {GOOD_START} are a good start."

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from annotate.models import Project
-from training.dpo.config import PRESETS, Hyperparameter, hyperparameters
+from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.models import Version
 
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
@@ -60,12 +60,18 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
         ]
 
     @property
-    def tuning(self) -> list[forms.BoundField]:
-        return [self[name] for name in OFFERED]
+    def tuning(self) -> list[dict[str, Any]]:
+        """Each setting with what the presets make of it: "Paper 1 · Small 2"."""
+        return [{"field": self[name], "as_preset": _as_preset(name)} for name in OFFERED]
 
     @property
     def overrides(self) -> dict[str, float | int]:
         return {name: value for name in OFFERED if (value := self.cleaned_data.get(name)) is not None}
+
+
+def _as_preset(name: str) -> str:
+    values = {label: PRESETS[preset].values.get(name, FIELDS[name].default) for preset, label in preset_choices()}
+    return " · ".join(f"{label} {value:g}" for label, value in values.items())
 
 
 def _field(setting: Hyperparameter) -> forms.Field:
@@ -75,7 +81,7 @@ def _field(setting: Hyperparameter) -> forms.Field:
     )
     if setting.above is not None or setting.below is not None:
         field.validators.append(lambda value: _between(value, setting))
-    field.widget = forms.TextInput(attrs={"inputmode": "decimal", "placeholder": "as the preset", "autocomplete": "off"})
+    field.widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
     return field
 
 

@@ -15,7 +15,7 @@ from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
 from training.outlook import Line, Situation, outlook_of
 from training.registry import serving_version
-from training.wording import counted
+from training.wording import counted, reasons_in_words
 
 KEEP_SECONDS = 3600
 
@@ -41,6 +41,7 @@ class Overview:
     steps: tuple[Step, ...]
     outlook: tuple[Line, ...]
     preview: Preview
+    finished: Run | None  # the newest finished one: what has been judged since is new
     without: tuple[str, ...]  # what was judged and gives no triple, in words
     serving: Version | None
     busy: bool  # something runs or is about to: the page asks again soon
@@ -59,7 +60,8 @@ def overview_of(project: Project) -> Overview:
             all=Count("id"), ties=Count("id", filter=Q(outcome__in=[Outcome.TIE, Outcome.BOTH_BAD])), last=Max("created_at")
         )
     )
-    preview = _preview(project, judged["all"])
+    finished = project.runs.filter(state=JobState.DONE).select_related("dataset").order_by("-number").first()
+    preview = _preview(project, judged["all"], finished)
     serving = serving_version(project)
     runs = tuple(project.runs.select_related("parent", "version", "project", "dataset").order_by("-number")[:5])
     versions = tuple(project.versions.select_related("run", "project").order_by("-number")[:5])
@@ -75,6 +77,7 @@ def overview_of(project: Project) -> Overview:
         steps=_steps(now, prompts, pairs, judged, preview),
         outlook=tuple(outlook_of(now, prompts=prompts["all"])),
         preview=preview,
+        finished=finished,
         without=tuple(reasons_in_words(preview.without)),
         serving=serving,
         busy=bool(working or (serving and pairs["open"] < project.queue_low)),
@@ -83,11 +86,12 @@ def overview_of(project: Project) -> Overview:
     )
 
 
-def _preview(project: Project, standing: int) -> Preview:
-    """Reads every judged pair, so it is kept until somebody judges or takes a judgement back."""
+def _preview(project: Project, standing: int, finished: Run | None) -> Preview:
+    """Reads every judged pair, so it is kept until somebody judges or takes a judgement back, or a run finishes."""
     newest = Judgement.objects.filter(comparison__project=project).order_by("-pk").values_list("key", flat=True).first()
-    key = f"preview:{project.pk}:{project.consensus}:{newest}:{standing}"
-    return cache.get_or_set(key, lambda: preview_dataset(project=project), KEEP_SECONDS)
+    since = finished.dataset if finished else None
+    key = f"preview:{project.pk}:{project.consensus}:{newest}:{standing}:{finished and finished.pk}"
+    return cache.get_or_set(key, lambda: preview_dataset(project=project, since=since), KEEP_SECONDS)
 
 
 def _cautions(serving: Version) -> int:
@@ -106,7 +110,7 @@ def _steps(now: Situation, prompts: dict, pairs: dict, judged: dict, preview: Pr
     return (
         Step("Prompts", f"{prompts['all']:,}", f"{prompts['heldout']:,} held out", "book"),
         Step("Comparisons", f"{pairs['all']:,}", f"{pairs['open']:,} to judge", "compare", job=_unfinished(now.generation)),
-        Step("Judgements", f"{judged['all']:,}", f"{judged['ties']:,} tie or both bad", "check"),
+        Step("Judgements", f"{judged['all']:,}", counted(judged["ties"], "tie or both bad", "ties or both bad"), "check"),
         Step("Triples", f"{preview.train + preview.heldout:,}", f"{preview.heldout:,} held out", "stack"),
         _run_step(now.run, reverse("runs", args=[slug])),
         _serving_step(now.serving, reverse("versions", args=[slug])),
@@ -128,18 +132,3 @@ def _serving_step(serving: Version | None, versions_url: str) -> Step:
 
 def _unfinished(job: Generation | Run | None) -> Job | None:
     return job if job and not JobState(job.state).is_over else None
-
-
-NOUNS = {
-    "incomplete": ("pair that waits for more judgements", "pairs that wait for more judgements"),
-    "disagreement": ("disagreement", "disagreements"),
-    "tie": ("tie", "ties"),
-    "both_bad": ("both bad", "both bad"),
-    "identical": ("pair of equal answers", "pairs of equal answers"),
-    "withdrawn": ("judgement taken back", "judgements taken back"),
-}
-
-
-def reasons_in_words(counts: dict[str, int]) -> list[str]:
-    """What was judged and gives no triple: {"tie": 3, "both_bad": 1} → ["3 ties", "1 both bad"]."""
-    return [counted(count, *NOUNS.get(reason, (reason.replace("_", " "),) * 2)) for reason, count in counts.items() if count]

@@ -30,3 +30,18 @@ def shortened(number: int | None) -> str:
         if number >= limit:
             return f"{number / limit:.3g} {letter}"
     return str(number)
+
+
+NOUNS = {
+    "incomplete": ("pair that waits for more judgements", "pairs that wait for more judgements"),
+    "disagreement": ("disagreement", "disagreements"),
+    "tie": ("tie", "ties"),
+    "both_bad": ("both bad", "both bad"),
+    "identical": ("pair of equal answers", "pairs of equal answers"),
+    "withdrawn": ("judgement taken back", "judgements taken back"),
+}
+
+
+def reasons_in_words(counts: dict[str, int]) -> list[str]:
+    """What was judged and gives no triple: {"tie": 3, "both_bad": 1} → ["3 ties", "1 both bad"]."""
+    return [counted(count, *NOUNS.get(reason, (reason.replace("_", " "),) * 2)) for reason, count in counts.items() if count]

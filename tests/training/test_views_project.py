@@ -7,9 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from annotate.models import Judgement
 from annotate.models.prompt import Split
 from tests.builders import make_comparison, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
+from training.datasets import Preview
 from training.models import Generation, Run, RunEvent
 
 URL, TRAIN, SETTINGS = "/projects/taste/", "/projects/taste/train/", "/projects/taste/settings/"
@@ -54,6 +56,34 @@ def test_the_counts_follow_a_judgement(client, owner, annotator, project, judged
     page_of(client, owner)
     make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN))
     assert "<dt>would train</dt><dd>4</dd>" in page_of(client, owner)
+
+
+def test_what_is_new_since_the_last_finished_run_is_counted(client, owner, annotator, project, base, judged):
+    assert "new since" not in page_of(client, owner)
+    before = make_run(project, base, state="running")
+    before.dataset.judgements.set(Judgement.objects.filter(comparison__project=project))
+    assert "new since" not in page_of(client, owner)
+    Run.objects.update(state="done")
+    assert "<dt>of them new since run 1</dt><dd>0</dd>" in page_of(client, owner)
+    make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN))
+    make_judgement(project, annotator, prompt=make_prompt(project, split=Split.HELDOUT))
+    make_run(project, base, state="failed")
+    assert "<dt>of them new since run 1</dt><dd>1</dd>" in page_of(client, owner)
+
+
+@pytest.mark.parametrize(("train", "said"), [(0, False), (1, True), (29, True), (30, False)])
+def test_few_triples_get_a_word_and_may_be_trained_on(train, said):
+    assert bool(Preview(train=train, heldout=9, new=train, without={}).few) == said
+
+
+def test_the_word_about_few_triples_stands_by_the_button(client, owner, judged):
+    assert "30 are a good start" in page_of(client, owner)
+
+
+def test_each_setting_says_what_the_presets_use(client, owner, judged):
+    page = page_of(client, owner)
+    for words in ("Paper 1 · Small 2", "Paper 1e-06 · Small 1e-05", "Paper 64 · Small 8", "Paper 0 · Small 0"):
+        assert words in page, words
 
 
 def test_an_empty_project_says_what_to_do_first(client, owner):

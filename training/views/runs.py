@@ -16,9 +16,9 @@ from training.intervals import interval_of
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line
-from training.overview import reasons_in_words
 from training.runs import RunRefused, cancel_run, resume_run
 from training.views.project import STOP_POLLING
+from training.wording import reasons_in_words
 
 PER_PAGE = 30
 
