@@ -88,6 +88,8 @@
     describe(curve, steps);
   }
 
+  const isEmpty = (curve) => curve.values.every((map) => !map.size);
+
   function options(curve, series, colour) {
     const { chart, box } = curve;
     const font = "11px system-ui, sans-serif";
@@ -99,20 +101,20 @@
       legend: { show: false },
       cursor: { sync: { key: "run" }, points: { size: 7, width: 2, fill: colour.surface }, focus: { prox: 30 } },
       scales: {
-        x: { time: false },
-        y: curve.log ? { distr: 3, range: (_, low, high) => [low * 0.92, high * 1.08] } : { range: (_, low, high) => around(chart, low, high) },
+        x: { time: false, range: (_, low, high) => (low == null ? [0, 1] : low === high ? [Math.max(0, low - 1), high + 1] : [low, high]) },
+        y: curve.log ? { distr: 3, range: (_, low, high) => (low == null ? [0.1, 1] : [low * 0.92, high * 1.08]) } : { range: (_, low, high) => around(chart, low, high) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] },
+        { ...axis, grid: { show: false }, size: 26, values: (u, splits) => (u.data[0].length ? splits : splits.map(() => "")), incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] },
         {
           ...axis, size: 52, space: chart.minor ? 28 : 36,
-          values: (_, splits) => splits.map((value) => short(chart, value)),
+          values: (_, splits) => splits.map((value) => (isEmpty(curve) ? "" : short(chart, value))),
           ...(curve.log ? { splits: (u) => roundBetween(u.scales.y.min, u.scales.y.max), filter: (_, splits) => splits } : {}),
         },
       ],
       series,
       hooks: {
-        drawAxes: [(u) => base(u, chart, colour)],
+        drawAxes: [(u) => isEmpty(curve) || base(u, chart, colour)],
         setCursor: [(u) => show(curve, u.cursor.idx == null ? null : u.data[0][u.cursor.idx])],
       },
     };
@@ -188,7 +190,7 @@
       return `${series.label}: first ${at(points[0])}, newest ${at(points.at(-1))}, lowest ${at(lowest)}, highest ${at(highest)}`;
     });
     box.setAttribute("aria-label", `${chart.title}. ${sentences.join(". ")}.`);
-    box.classList.toggle("curve-empty", !steps.length);
+    box.classList.toggle("curve-empty", isEmpty(curve));
     show(curve, null);
     if (figure.querySelector("details").open) fillTable(curve);
   }

@@ -114,8 +114,10 @@ def test_new_steps_appear_by_themselves_until_the_run_is_over(page, sign_in, own
     expect(page.locator("figure").first.locator("[data-value='0']")).to_have_text("0.123")
     expect(page.locator("#run-live")).to_contain_text("Step 25 of 40")
     expect(page.locator("#run-log")).to_have_text("a new last line")
+    make_version(run.project, parent=run.parent, run=run)
     Run.objects.filter(pk=run.pk).update(state="done", progress=40, finished_at=timezone.now())
     expect(page.locator("#run-live .badge").first).to_have_text("Finished")
+    expect(page.locator("#run-version")).to_have_text("v2")
     asked: list[str] = []
     page.wait_for_timeout(2500)
     page.on("request", lambda request: asked.append(request.url))
@@ -175,6 +177,10 @@ def test_train_from_the_project_page_and_cancel(page, sign_in, owner, project, a
     expect(page.locator("#run-live .badge").first).to_have_text("Cancelled")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#run-live .badge").first).to_have_text("Waiting for a worker")
+    expect(page.locator("#messages")).to_contain_text("as soon as a worker is free")
+    Run.objects.update(state="running", heartbeat_at=timezone.now())
+    expect(page.locator("#run-live .badge").first).to_have_text("Running")
+    expect(page.locator("#messages")).to_be_empty()
 
 
 def test_the_project_page_follows_the_generation(page, sign_in, owner, rounds):

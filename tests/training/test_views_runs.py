@@ -53,6 +53,19 @@ def test_polling_gives_the_fragment_and_stops_when_it_is_over(as_owner, run):
     assert answer.status_code == 286 and "hx-trigger" not in answer.content.decode()
 
 
+def test_when_it_finishes_the_whole_page_says_so(as_owner, project, base, run):
+    """The row of its version is below the part that is polled, and a message of before stands above it."""
+    page = as_owner.get(URL).content.decode()
+    assert "?was=running" in page and 'id="run-version"' in page and 'id="messages"></div>' in page
+    going_on = as_owner.get(URL, {"was": "running"}, headers=HTMX).content.decode()
+    assert 'id="messages"' not in going_on and "none yet" in going_on
+    make_version(project, parent=base, run=run)
+    Run.objects.update(state="done", finished_at=timezone.now())
+    over = as_owner.get(URL, {"was": "running"}, headers=HTMX).content.decode()
+    assert '<div class="messages" id="messages" hx-swap-oob="true"></div>' in over
+    assert '<dd id="run-version" hx-swap-oob="true"><a href="/projects/taste/versions/1/">v1</a></dd>' in over
+
+
 def test_a_failure_says_what_happened_and_what_next(as_owner, run):
     Run.objects.update(state="failed", error="The disk is full. Free 1 GB.", finished_at=timezone.now())
     page = as_owner.get(URL).content.decode()
@@ -86,6 +99,14 @@ def test_what_was_asked_for_is_marked(as_owner, run):
     Run.objects.update(settings={"preset": "paper", "overrides": {"beta": 0.25}})
     page = as_owner.get(URL).content.decode()
     assert "asked for" in page and "0.25" in page and "rmsprop" in page
+
+
+def test_the_settings_a_person_chooses_stand_first_and_the_others_are_folded(as_owner, run):
+    Run.objects.update(settings={"preset": "small", "overrides": {"max_steps": 9}})
+    first, folded = as_owner.get(URL).content.decode().split('<details class="settings-more">')
+    for name in ("epochs", "learning_rate", "beta", "max_steps"):
+        assert f'<span class="mono">{name}<' in first and f'<span class="mono">{name}<' not in folded, name
+    assert "warmup_steps" in folded and "warmup_steps" not in first
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from annotate.access import ProjectRequest, project_view
 from training import curves
 from training.cautions import cautions_of_run, pairs_measured
 from training.dpo.config import FIELDS
+from training.forms import OFFERED
 from training.intervals import interval_of
 from training.models import Run
 from training.models.job import JobState
@@ -52,18 +53,27 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
         "seconds": _seconds(run), "stuck": stuck_line(run, "The run"),
     }  # fmt: skip
     if request.htmx:
+        context["changed"] = request.GET.get("was") != run.state  # what was said about the state before is out of date
         return render(request, "training/_run_live.html", context, status=STOP_POLLING if over else 200)
-    context |= {"charts": curves.CHARTS, "settings": _settings(run), "without": reasons_in_words(run.dataset.counts)}
+    settings = _settings(run)
+    context |= {
+        "charts": curves.CHARTS, "without": reasons_in_words(run.dataset.counts),
+        "settings": [setting for setting in settings if setting["main"]],
+        "more_settings": [setting for setting in settings if not setting["main"]],
+    }  # fmt: skip
     return render(request, "training/run.html", context)
 
 
 def _settings(run: Run) -> list[dict]:
-    """The resolved settings with their help; those that somebody asked for are marked."""
+    """The resolved settings with their help. Those that the Train form offers or somebody asked for are the main ones."""
     asked = run.settings.get("overrides", {})
     return [
-        {"name": name, "value": value, "help": FIELDS[name].metadata["help"], "asked": name in asked}
+        {
+            "name": name, "value": value, "help": FIELDS[name].metadata["help"],
+            "asked": name in asked, "main": name in asked or name in OFFERED,
+        }
         for name, value in curves.resolved_settings(run=run).items()
-    ]
+    ]  # fmt: skip
 
 
 def _seconds(run: Run) -> float | None:
