@@ -33,6 +33,16 @@ def test_all_faults_at_once() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_an_option_the_loss_does_not_take_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"label_smoothing: the loss hinge does not take it. Leave it out, or choose dpo, robust"
+    ):
+        Config.from_dict({**PATHS, "loss": "hinge", "label_smoothing": 0.1})
+    with pytest.raises(ConfigError, match=r"tie_width: the loss dpo does not take it. Leave it out, or choose dpo_ties"):
+        Config.from_dict({**PATHS, "tie_width": 2.0})
+    assert Config.from_dict({**PATHS, "loss": "sft", "beta": 0.5, "label_smoothing": 0.0}).loss == "sft"
+
+
 def test_defaults_are_the_papers() -> None:
     config = Config.from_dict(PATHS)
     named = Config.from_dict({**PATHS, "preset": "paper"})

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.dpo import loop
+from training.dpo.config import LOSS_OPTIONS
 from training.dpo.errors import (
     DataError,
     ModelError,
@@ -109,6 +110,31 @@ def test_weights_of_pairs_count(config: Build, train_here: Train, tmp_path: Path
     assert outputs[0.0] == 0.0 and outputs[2.0] == pytest.approx(2 * outputs[1.0], rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", [loss for loss in LOSS_OPTIONS if loss != "dpo"])
+def test_every_loss_trains(loss: str, config: Build, train_here: Train) -> None:
+    plain = train_here(config("dpo", max_steps=2, heldout=0))
+    options = {"label_smoothing": 0.1} if loss == "robust" else {}  # without it, it is dpo
+    other = train_here(config(loss, loss=loss, max_steps=2, heldout=0, **options))
+    assert all(math.isfinite(event["loss"]) for event in of_kind(other, "step"))
+    assert not same(weights(plain), weights(other))
+
+
+def test_the_nll_term_makes_chosen_answers_likelier(config: Build, train_here: Train) -> None:
+    plain, with_nll = (train_here(config(f"n{weight}", nll_weight=weight)) for weight in (0.0, 5.0))
+    assert of_kind(with_nll, "step")[-1]["chosen_logp"] > of_kind(plain, "step")[-1]["chosen_logp"]
+
+
+def test_ties_are_for_the_loss_that_knows_them(config: Build, train_here: Train) -> None:
+    settings = config("ties", max_steps=2)
+    rows = [make_row(number, tie=number % 2 == 1) for number in range(10)]
+    write_rows(Path(settings["train"]), rows)
+    with pytest.raises(DataError, match=r"lines 2, 4, 6, 8, 10 are ties, from which the loss dpo would learn the wrong thing"):
+        train_here(settings)
+    settings = config("with", max_steps=2, loss="dpo_ties", tie_width=0.5)
+    write_rows(Path(settings["train"]), rows)
+    assert of_kind(train_here(settings), "audit")[0]["train"]["ties"] == 5
+
+
 def test_label_smoothing_reaches_the_training(config: Build, train_here: Train) -> None:
     plain, smooth = (train_here(config(f"s{eps}", label_smoothing=eps)) for eps in (0.0, 0.3))
     assert of_kind(smooth, "step")[-1]["loss"] > of_kind(plain, "step")[-1]["loss"]
@@ -189,7 +215,9 @@ def test_a_stale_reference_cache_is_caught(config: Build, train_here: Train) -> 
     cached = next((output / "reference-cache").iterdir())
     save_file({"logprobs": load_file(cached)["logprobs"] - 1.0}, cached)
     fresh = config("b", max_steps=1, heldout=0, reference_cache=str(cached.parent))
-    with pytest.raises(PreflightError, match=r"must be ln 2 = 0\.6931"):
+    with pytest.raises(
+        PreflightError, match=r"rewards must be 0 and the loss 0\.6931(.|\n)*differ by 1\.67e-01 nats per token on row 'row-0'"
+    ):
         train_here(fresh)
     assert of_kind(Path(fresh["output"]), "error") and not of_kind(Path(fresh["output"]), "step")
 

@@ -16,6 +16,18 @@ from training.dpo.errors import ConfigError
 
 FILE, TUNE = "file", "hyperparameter"
 
+# What each loss of losses.py takes; an option that the chosen loss does not take is refused, not ignored.
+LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
+    "dpo": ("beta", "label_smoothing", "strength_offset"),
+    "robust": ("beta", "label_smoothing"),
+    "ipo": ("beta",),
+    "hinge": ("beta",),
+    "dpo_norm": ("beta", "label_smoothing"),
+    "dpo_ties": ("beta", "tie_width"),
+    "sft": (),
+    "unlikelihood": ("unlikelihood_weight",),
+}
+
 
 def _setting(
     default: Any = dataclasses.MISSING,
@@ -47,11 +59,19 @@ class Config:
     )
     preset: str | None = _setting(None, role=FILE, help="Named defaults, which other keys override.", choices=("paper", "small"))
 
-    loss: str = _setting("dpo", help="Loss function; with label_smoothing, dpo is conservative DPO.", choices=("dpo",))
+    loss: str = _setting("dpo", help="Loss function; with label_smoothing, dpo is conservative DPO.", choices=tuple(LOSS_OPTIONS))
     beta: float = _setting(0.1, above=0, high=100, help="Strength of the pull towards the reference (β): larger stays closer.")
     label_smoothing: float = _setting(
-        0.0, low=0, below=0.5, help="Share of judgements taken to be the wrong way round (ε of conservative DPO)."
+        0.0, low=0, below=0.5, help="Share of judgements taken to be the wrong way round (ε of conservative and robust DPO)."
     )
+    nll_weight: float = _setting(
+        0.0, low=0, high=1000, help="Weight of −log π(chosen) per token, added to any loss: keeps chosen answers likely."
+    )
+    strength_offset: float = _setting(
+        0.0, low=0, high=1000, help="Reward margin asked for each point of a judgement's strength (DPO with an offset)."
+    )
+    tie_width: float = _setting(1.0, above=0, high=100, help="Reward margin within which dpo_ties takes answers to be equal.")
+    unlikelihood_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the rejected answers in unlikelihood.")
     optimizer: str = _setting("rmsprop", help="RMSprop as in the paper, or AdamW.", choices=("rmsprop", "adamw"))
     learning_rate: float = _setting(1e-6, above=0, high=1, help="Step size after warm-up.")
     weight_decay: float = _setting(0.0, low=0, high=1, help="Decay of weight matrices per step, relative to the step size.")
@@ -97,10 +117,10 @@ class Config:
         """Check `given` as a whole. Raises one ConfigError that names every unknown, missing and wrong key."""
         faults = _unknown_keys(given) + _missing_keys(given)
         faults += [fault for spec in FIELDS.values() if spec.name in given and (fault := _fault(spec, given[spec.name]))]
+        merged = {**(PRESETS[given["preset"]].values if given.get("preset") in PRESETS else {}), **given}
+        faults += _unused_options(merged) if not faults else []
         if faults:
             raise ConfigError(f"{where}: {len(faults)} fault(s)\n" + "\n".join(f"  - {fault}" for fault in faults))
-        defaults = PRESETS[given["preset"]].values if given.get("preset") else {}
-        merged = {**defaults, **given}
         return cls(**{key: _coerced(FIELDS[key], value) for key, value in merged.items()})
 
     @classmethod
@@ -194,6 +214,22 @@ def _hyperparameter(spec: dataclasses.Field, values: Mapping[str, Any]) -> Hyper
     kind, optional = _kind(spec)
     default = values.get(spec.name, spec.default)
     return Hyperparameter(name=spec.name, type=kind.__name__, default=default, optional=optional, **about)
+
+
+def _unused_options(given: Mapping[str, Any]) -> list[str]:
+    """Options that are set and that the chosen loss does not take; beta scales the rewards shown, whatever the loss."""
+    loss = given.get("loss", FIELDS["loss"].default)
+    options = {name for names in LOSS_OPTIONS.values() for name in names} - {"beta", *LOSS_OPTIONS[loss]}
+    return [
+        f"{name}: the loss {loss} does not take it. Leave it out, or choose {_listed(users)}"
+        for name in sorted(options)
+        if name in given and given[name] != FIELDS[name].default
+        for users in [[other for other, names in LOSS_OPTIONS.items() if name in names]]
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _kind(spec: dataclasses.Field) -> tuple[type, bool]:

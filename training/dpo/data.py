@@ -10,7 +10,7 @@ from typing import Any
 from training.dpo.errors import DataError
 
 SHOWN_FAULTS = 20
-TRUNCATED = ("chosen_truncated", "rejected_truncated")
+FLAGS = ("chosen_truncated", "rejected_truncated", "tie")
 Message = dict[str, str]
 
 
@@ -27,6 +27,7 @@ class Triple:
     margin: float
     chosen_truncated: bool = False  # cut at the generator's token limit, so it must not be taught to end there
     rejected_truncated: bool = False
+    tie: bool = False  # neither answer was preferred: only the loss dpo_ties learns from it
 
 
 def read_triples(path: Path) -> list[Triple]:
@@ -64,7 +65,7 @@ def row_faults(row: dict[str, Any]) -> list[str]:
     """What is wrong with one parsed row, in words; an empty list when it can be trained on."""
     faults = [_prompt_fault(row), _completion_fault(row, "chosen"), _completion_fault(row, "rejected")]
     faults += [_number_fault(row, "weight", low=0.0), _number_fault(row, "margin")]
-    faults += [f'"{key}" must be true or false' for key in TRUNCATED if not isinstance(row.get(key, False), bool | None)]
+    faults += [f'"{key}" must be true or false' for key in FLAGS if not isinstance(row.get(key, False), bool | None)]
     if not any(faults) and row["chosen"][0]["content"] == row["rejected"][0]["content"]:
         faults.append('"chosen" and "rejected" are identical')
     return [fault for fault in faults if fault]
@@ -134,4 +135,5 @@ def _triple(number: int, row: dict[str, Any]) -> Triple:
         margin=float(row["margin"] if row.get("margin") is not None else 0.0),
         chosen_truncated=bool(row.get("chosen_truncated")),
         rejected_truncated=bool(row.get("rejected_truncated")),
+        tie=bool(row.get("tie")),
     )

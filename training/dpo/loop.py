@@ -13,9 +13,10 @@ from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
 from training.dpo.errors import NonFiniteError, Stopped
-from training.dpo.evaluate import Objective, metrics
+from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.losses import Scores
 from training.dpo.optimizers import learning_rate_at
 from training.dpo.stopping import Stopper
 from training.dpo.tokens import Example
@@ -57,7 +58,7 @@ class Run:
 
     @property
     def objective(self) -> Objective:
-        return Objective(self.config.loss, self.config.beta, self.config.label_smoothing)
+        return Objective.of(self.config)
 
     @property
     def policy(self) -> Scorer:
@@ -101,12 +102,13 @@ def train_step(run: Run, progress: Progress) -> None:
     examples = [run.train[place] for place in places]
     reference_B2 = run.reference["train"][places]
     policy_B2 = torch.zeros(len(places), 2)
-    weights_B = torch.tensor([example.weight for example in examples])
+    weights_B = weights_of(examples)
     for part in run.policy.micro_batches(examples):
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
-        policy_P2 = run.policy.logprobs([examples[i] for i in part])
-        losses_P = run.objective.losses(policy_P2, reference_B2[part].to(policy_P2.device))
-        _require_finite(losses_P, [examples[i] for i in part], progress.step)
+        pairs = [examples[i] for i in part]
+        policy_P2 = run.policy.logprobs(pairs)
+        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[part], pairs))
+        _require_finite(losses_P, pairs, progress.step)
         (losses_P * weights_B[part].to(losses_P.device)).sum().div(len(places)).backward()
         policy_B2[part] = policy_P2.detach().float().cpu()
     rate = learning_rate_at(progress.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)
@@ -114,7 +116,7 @@ def train_step(run: Run, progress: Progress) -> None:
     taken, tokens = time.monotonic() - began, sum(example.tokens for example in examples)
     progress.step += 1
     progress.seconds += taken
-    progress.last_step = metrics(policy_B2, reference_B2, weights_B, run.objective)
+    progress.last_step = metrics(policy_B2, reference_B2, examples, run.objective)
     run.log.write(
         "step", step=progress.step, steps=run.steps,
         epoch=round(min(progress.step * config.batch_pairs / len(run.train), config.epochs if not config.max_steps else 1e9), 4),
@@ -143,8 +145,7 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
         scores_N2 = run.reference["heldout"]  # of the same weights, as the preflight has shown
     else:
         scores_N2 = run.policy.score(run.heldout, lambda done: run.stopper.check(progress.step))
-    weights_N = torch.tensor([example.weight for example in run.heldout])
-    progress.heldout = metrics(scores_N2, run.reference["heldout"], weights_N, run.objective)
+    progress.heldout = metrics(scores_N2, run.reference["heldout"], run.heldout, run.objective)
     progress.evaluated = progress.step
     run.log.write("heldout", step=progress.step, **progress.heldout, pairs=len(run.heldout))
 

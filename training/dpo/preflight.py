@@ -10,6 +10,7 @@ import torch
 from training.dpo.checkpoint import differs
 from training.dpo.errors import ModelError, PreflightError, StorageError
 from training.dpo.evaluate import Objective
+from training.dpo.losses import Scores
 from training.dpo.tokens import Example
 
 # Largest difference allowed between two forward passes of the same weights over differently padded batches, in nats
@@ -29,18 +30,19 @@ def check_audit(audit: dict[str, Any], path: Path) -> None:
 def check_start(
     policy_N2: torch.Tensor, reference_N2: torch.Tensor, examples: list[Example], objective: Objective, compute: torch.dtype
 ) -> dict[str, float]:
-    """Policy and reference are the same weights, so the loss must be ln 2 and every reward 0.
+    """Policy and reference are the same weights, so every reward must be 0 and the loss what it is there: of dpo, ln 2.
 
     `policy_N2` are log-probabilities of the weights about to be trained, in the arithmetic of training; `reference_N2`
     those that the run will use. Raises PreflightError with the worst row. Returns the figures for the event.
     """
     worst = _worst_difference(policy_N2, reference_N2, examples)
-    loss = objective.losses(policy_N2, reference_N2).mean().item()
+    loss = objective.losses(Scores.of(policy_N2, reference_N2, examples)).mean().item()
+    expected = objective.losses(Scores.of(reference_N2, reference_N2, examples)).mean().item()  # of dpo: ln 2
     reward = objective.beta * (policy_N2 - reference_N2).abs().max().item()
     if not worst["per_token"] <= TOLERANCE[compute]:
         raise PreflightError(
-            f"before step 1 the loss is {loss:.4f} and must be ln 2 = {math.log(2):.4f}: policy and reference are the same "
-            f"weights but differ by {worst['per_token']:.2e} nats per token on row {worst['id']!r} "
+            f"before step 1 all rewards must be 0 and the loss {expected:.4f}, but it is {loss:.4f}: policy and reference are "
+            f"the same weights and differ by {worst['per_token']:.2e} nats per token on row {worst['id']!r} "
             f"(allowed: {TOLERANCE[compute]:g}). Delete the reference cache and start again; if it stays, report this model."
         )
     return {"loss": loss, "largest_reward": reward, "nats_per_token": worst["per_token"]}

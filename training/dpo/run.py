@@ -15,6 +15,7 @@ from training.dpo.config import Config
 from training.dpo.data import file_sha256, read_triples
 from training.dpo.errors import (
     ConfigError,
+    DataError,
     OtherRunError,
     Stopped,
     StorageError,
@@ -126,6 +127,11 @@ def read_data(config: Config) -> Data:
     for name, path in paths.items():
         check_audit(read[name].audit, path)
     require_pairs(read["train"], Path(config.train), limits)
+    if config.loss != "dpo_ties" and (ties := [example.line for example in read["train"].examples if example.tie]):
+        raise DataError(
+            f"{config.train}: lines {', '.join(map(str, ties[:20]))} are ties, from which the loss {config.loss} would learn the "
+            'wrong thing. Leave them out, or set loss to "dpo_ties".'
+        )
     return Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
 
 
@@ -180,7 +186,7 @@ def preflight(run: Run, reference: Reference) -> Progress:
     model = run.model if same else load_model(reference.directory, run.precision.device)
     scores_N2 = run.scorer(model).score(examples, lambda done: run.stopper.check(0))
     if same:
-        objective = Objective(run.config.loss, run.config.beta, run.config.label_smoothing)
+        objective = Objective.of(run.config)
         figures = check_start(scores_N2, kept, examples, objective, run.precision.compute)
     else:
         figures = check_reference(scores_N2, kept, examples, run.precision.compute)

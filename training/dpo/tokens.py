@@ -27,6 +27,7 @@ class Example:
     margin: float
     chosen_truncated: bool = False
     rejected_truncated: bool = False
+    tie: bool = False
 
     @property
     def width(self) -> int:
@@ -138,6 +139,7 @@ def encode(tokenizer: Any, triple: Triple, ending: Ending) -> Example:
         margin=triple.margin,
         chosen_truncated=triple.chosen_truncated,
         rejected_truncated=triple.rejected_truncated,
+        tie=triple.tie,
     )
 
 
@@ -175,6 +177,7 @@ def audit_of(examples: Sequence[Example], ending: Ending, rows: int, outcomes: C
     return {
         "rows": rows,
         "pairs": len(examples),
+        "ties": sum(example.tie for example in examples),
         "dropped": outcomes["dropped"],
         "truncated": outcomes["truncated"],
         "end_of_turn": ending.token,
@@ -197,8 +200,8 @@ def _ends_as_it_should(example: Example, end_of_turn: int) -> bool:
 
 
 def examples_sha256(examples: Sequence[Example]) -> str:
-    """Hash of everything a run takes from the data: ids, weights, margins, and their order."""
-    rows = [(e.prompt, e.chosen, e.rejected, e.weight, e.margin) for e in examples]
+    """Hash of everything a run takes from the data: ids, weights, margins, ties, and their order."""
+    rows = [(e.prompt, e.chosen, e.rejected, e.weight, e.margin, e.tie) for e in examples]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
