@@ -192,18 +192,27 @@ def supersede(*, project: Project, version_id: int) -> tuple[int, int]:
     (without a version) are never out of date.
     """
 
-    def written(**conditions: object) -> tuple[Exists, Exists]:
-        return tuple(Exists(Completion.objects.filter(pk=OuterRef(side), **conditions)) for side in ("first_id", "second_id"))
-
-    by_it, by_any = written(version_id=version_id), written(version__isnull=False)
-    # All places free = no judgement and no lease. It stands on the row itself, so that the database checks it again
-    # when the row was changed by a claim at the same moment.
-    untouched = Comparison.objects.filter(project=project, purpose=Purpose.TRAIN, free_places=F("judgements_required"))
-    retired = untouched.filter(by_any[0], by_any[1], ~by_it[0], ~by_it[1], state=ComparisonState.OPEN).update(
-        state=ComparisonState.RETIRED
-    )
-    reopened = untouched.filter(by_it[0] | by_it[1], state=ComparisonState.RETIRED).update(state=ComparisonState.OPEN)
+    retired = outdated_pairs(project=project, version_id=version_id).update(state=ComparisonState.RETIRED)
+    by_it = _written(version_id=version_id)
+    reopened = _untouched(project).filter(by_it[0] | by_it[1], state=ComparisonState.RETIRED).update(state=ComparisonState.OPEN)
     return retired, reopened
+
+
+def outdated_pairs(*, project: Project, version_id: int) -> QuerySet[Comparison]:
+    """Those that `supersede` retires."""
+    by_it, by_any = _written(version_id=version_id), _written(version__isnull=False)
+    return _untouched(project).filter(by_any[0], by_any[1], ~by_it[0], ~by_it[1], state=ComparisonState.OPEN)
+
+
+def _untouched(project: Project) -> QuerySet[Comparison]:
+    """All places free = no judgement and no lease. It stands on the row itself, so that the database checks it again
+    when the row was changed by a claim at the same moment."""
+    return Comparison.objects.filter(project=project, purpose=Purpose.TRAIN, free_places=F("judgements_required"))
+
+
+def _written(**conditions: object) -> tuple[Exists, Exists]:
+    """Whether the first, and whether the second completion fulfils the conditions."""
+    return tuple(Exists(Completion.objects.filter(pk=OuterRef(side), **conditions)) for side in ("first_id", "second_id"))
 
 
 def explain_no_work(*, project: Project, annotator: User) -> str:

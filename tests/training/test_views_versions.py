@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.builders import make_completion, make_project, make_prompt, make_version
+from tests.builders import make_comparison, make_completion, make_project, make_prompt, make_version
 from tests.training.rows import make_samples, make_trained
 from training.lineage import lineage_of
 from training.models import Promotion, RunEvent
@@ -131,6 +131,19 @@ def test_one_click_makes_it_serve_and_back(as_owner, owner, project, base, train
     assert "shorter and right" in page and "Make it serve" not in page
     as_owner.post(LIST + "0/promote/")
     assert serving_version(project) == base
+
+
+def test_what_happens_to_the_pairs_of_the_other_versions_is_said(as_owner, project, base, trained):
+    words = "It retires 2 pairs of other versions that nobody has judged."
+    assert "It retires" not in as_owner.get(URL).content.decode()
+    for fields in ({}, {}, {"free_places": 0}, {"state": "done", "free_places": 0}):
+        make_comparison(project, version=base, **fields)
+    make_comparison(project, version=trained)
+    assert words in as_owner.get(URL).content.decode() and "It retires" not in as_owner.get(LIST + "0/").content.decode()
+    page = as_owner.post(URL + "promote/", follow=True).content.decode()
+    assert "v1 serves now and writes the next pairs. Pairs of other versions that nobody has judged are retired" in page
+    assert project.comparisons.filter(state="retired").count() == 2
+    assert "It retires 1 pair of" in as_owner.get(LIST + "0/").content.decode()
 
 
 def test_too_long_a_reason_comes_back_with_the_text(as_owner, project, base, trained):

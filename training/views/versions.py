@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
+from annotate.queue import outdated_pairs
 from training.cautions import standing_cautions
 from training.figures import figures_of
 from training.forms import PromoteForm
@@ -16,6 +17,7 @@ from training.registry import promote, serving_version
 from training.samples import samples_of
 
 PER_PAGE = 30
+RETIRED = "Pairs of other versions that nobody has judged are retired; they come back when their version serves again."
 
 
 def _find_version(request: ProjectRequest, number: int) -> Version:
@@ -47,12 +49,15 @@ def version(request: ProjectRequest, number: int) -> HttpResponse:
 
 
 def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, status: int = 200) -> HttpResponse:
+    serving = serving_version(request.project)
+    outdated = outdated_pairs(project=request.project, version_id=version.pk).count() if version != serving else 0
     base = request.project.versions.select_related("run__dataset", "project").order_by("number").first()
     compared = list(dict.fromkeys(v for v in (base, version.parent, version) if v))
     figures = figures_of(compared)
     context = {
         "version": version,
-        "serving": serving_version(request.project),
+        "serving": serving,
+        "outdated": outdated,
         "figures": figures,
         "kl_known": any(row.kl is not None for row in figures),
         "cautions": standing_cautions(version, base=base),
@@ -73,5 +78,5 @@ def version_promote(request: ProjectRequest, number: int) -> HttpResponse:
     if not form.is_valid():
         return _version_page(request, version, form, status=422)
     promote(version=version, by=request.user, why=form.cleaned_data["why"])
-    messages.success(request, f"{version} serves now: the next comparisons come from it.")
+    messages.success(request, f"{version} serves now and writes the next pairs. {RETIRED}")
     return redirect(version)
