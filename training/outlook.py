@@ -77,6 +77,10 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
 
 def _generation(now: Situation) -> Line | None:
     job, low = now.generation, now.project.queue_low
+    if job and job.version_id != now.serving.pk:
+        if not JobState(job.state).is_over:
+            return _of_another_version(now)
+        job = None  # how it ended says nothing of the version that serves now
     if job and job.state == JobState.RUNNING:
         text = (
             f"{job.progress} of {counted(job.total, 'pair')} written by {job.version}"
@@ -99,6 +103,15 @@ def _generation(now: Situation) -> Line | None:
             "warn", "The queue is low and nothing refills it", f"{state} If the clock does not run, start it:", command=CLOCK
         )
     return Line("info", "The queue is low", f"{state} It begins within seconds.")
+
+
+def _of_another_version(now: Situation) -> Line:
+    """It writes nothing more (`training.generation`), and only then does the clock start one of the serving version."""
+    then = f"; then {now.serving}, which serves now, begins." if now.open_pairs < now.project.queue_low else "."
+    name = f"The generation of {now.generation.version}"
+    if now.generation.state == JobState.RUNNING:
+        return Line("info", f"{name} ends", f"It finishes the pairs in hand{then}")
+    return Line("info", f"{name} is dropped", f"A worker ends it as soon as one is free{then}")
 
 
 def _dropped(job: Generation) -> str:

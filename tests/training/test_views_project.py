@@ -157,6 +157,26 @@ def test_a_generation_in_trouble_is_told_with_what_to_do(client, owner, project,
     assert words in page_of(client, owner)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"state": "queued"}, 'The generation of v0 is dropped.</strong> <span class="in-lines">A worker ends it as soon'),
+        ({"state": "running", "heartbeat_at": timezone.now(), "total": 9}, "finishes the pairs in hand; then v1, which serves"),
+        ({"state": "failed", "error": "The disk is full."}, "v1 writes more. It begins within seconds."),
+        ({"state": "done", "total": 9, "finished_at": timezone.now()}, "v1 writes more. It begins within seconds."),
+    ],
+)
+def test_a_generation_of_a_version_that_no_longer_serves_contradicts_nothing(client, owner, project, base, fields, words):
+    make_prompt(project)
+    generation = Generation.objects.create(project=project, version=base)
+    Generation.objects.filter(pk=generation.pk).update(**fields)
+    project.promotions.create(version=make_version(project))
+    page = page_of(client, owner)
+    assert words in page
+    for wrong in ("gave no new pair", "The disk is full.", "written by v0", "v0 writes"):
+        assert wrong not in page, wrong
+
+
 def test_a_generation_behind_other_work_waits_its_turn(client, owner, project, base):
     """Else somebody starts a second worker that nobody needs."""
     make_prompt(project)
