@@ -114,13 +114,13 @@ def _tasks_for(task: Task, pk: int):
 
 
 def describe_versions() -> None:
-    """Versions of which nobody has seen samples yet. Given up after DESCRIBE_TRIES in a day."""
+    """Versions of which nobody has seen samples yet. Given up after DESCRIBE_TRIES in a day that failed or were killed."""
     for pk in Version.objects.exclude(metrics__has_key="described_at").values_list("pk", flat=True):
         known = _tasks_for(tasks.describe_version, pk)
         at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
         if known.filter(Q(status=TaskResultStatus.READY) | at_work).exists():
             continue
-        if known.exclude(status=TaskResultStatus.READY).count() < DESCRIBE_TRIES:
+        if known.exclude(status__in=[TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL]).count() < DESCRIBE_TRIES:
             tasks.describe_version.enqueue(pk)
 
 

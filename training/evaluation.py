@@ -22,23 +22,23 @@ DRAWN_PROMPTS = 16  # answered once as the project samples, for the figures
 # -- describing a version ----------------------------------------------------------------------------------
 
 
-def describe_version(*, version: Version, policy: Policy | None = None) -> Version:
+def describe_version(*, version: Version, policy: Policy | None = None, check: Callable[[], None] = lambda: None) -> Version:
     """Greedy answers to fixed held-out prompts, as completions, and figures in `metrics`; of its parent too.
 
     `mean_tokens` and `ended_share` (answers that end by themselves) are means over DRAWN_PROMPTS held-out prompts,
     answered as the project samples; `kl` is the distance from the base on them (`kl_estimate`), with `kl_error`.
-    What is there already is kept: a second call does nothing.
+    What is there already is kept: a second call does nothing. `check` is called before each token: to stop by raising.
     """
     if version.parent and "described_at" not in version.parent.metrics:
-        describe_version(version=version.parent)
+        describe_version(version=version.parent, check=check)
     if "described_at" in version.metrics:
         return version
     prompts = fixed_prompts(version.project, DRAWN_PROMPTS)
     metrics: dict[str, object] = {"described_prompts": len(prompts)}
     if prompts:
         policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
-        _answer_greedily(version, policy, prompts[:SHOWN_PROMPTS])
-        metrics |= _figures(version, policy, [prompt.messages for prompt in prompts])
+        _answer_greedily(version, policy, prompts[:SHOWN_PROMPTS], check)
+        metrics |= _figures(version, policy, [prompt.messages for prompt in prompts], check)
     with transaction.atomic():
         current = Version.objects.select_for_update(no_key=True).get(pk=version.pk)
         current.metrics |= {**metrics, "described_at": timezone.now().isoformat(timespec="seconds")}
@@ -52,12 +52,12 @@ def fixed_prompts(project: Project, count: int) -> list[Prompt]:
     return list(project.prompts.heldout().order_by("content_hash")[:count])
 
 
-def _answer_greedily(version: Version, policy: Policy, prompts: Sequence[Prompt]) -> None:
+def _answer_greedily(version: Version, policy: Policy, prompts: Sequence[Prompt], check: Callable[[], None]) -> None:
     answered = set(version.completions.filter(temperature=0, prompt__in=prompts).values_list("prompt_id", flat=True))
     waiting = [prompt for prompt in prompts if prompt.pk not in answered]
     limit = version.project.max_new_tokens
     requests = [Request(prompt.messages, temperature=0.0, max_new_tokens=limit) for prompt in waiting]
-    answers = sample(policy.model, policy.tokenizer, requests)
+    answers = sample(policy.model, policy.tokenizer, requests, before_each=check)
     Completion.objects.bulk_create(
         Completion(
             prompt=prompt,
@@ -77,13 +77,13 @@ def _answer_greedily(version: Version, policy: Policy, prompts: Sequence[Prompt]
     )
 
 
-def _figures(version: Version, policy: Policy, prompts: Sequence[Messages]) -> dict[str, float]:
+def _figures(version: Version, policy: Policy, prompts: Sequence[Messages], check: Callable[[], None]) -> dict[str, float]:
     project = version.project
     requests = [
         Request(messages, version.pk + place, project.temperature, project.top_p, project.max_new_tokens)
         for place, messages in enumerate(prompts)
     ]
-    answers = sample(policy.model, policy.tokenizer, requests)
+    answers = sample(policy.model, policy.tokenizer, requests, before_each=check)
     good = [answer for answer in answers if not answer.error]
     if not good:
         return {}
@@ -97,7 +97,7 @@ def _figures(version: Version, policy: Policy, prompts: Sequence[Messages]) -> d
         if (project.temperature, project.top_p) == (1.0, 1.0):  # then these answers are draws from the policy itself
             kl = kl_of(policy, against, prompts, answers)
         else:
-            kl = kl_estimate(policy, against, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens)
+            kl = kl_estimate(policy, against, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens, check=check)
         figures |= {"kl": round(kl.mean, 4)} | ({"kl_error": round(kl.error, 4)} if kl.count > 1 else {})
     return figures
 
@@ -128,7 +128,13 @@ def mean_and_error(values: Sequence[float]) -> Estimate:
 
 
 def kl_estimate(
-    policy: Policy, against: Policy, prompts: Sequence[Messages], *, seed: int = 0, max_new_tokens: int = 128
+    policy: Policy,
+    against: Policy,
+    prompts: Sequence[Messages],
+    *,
+    seed: int = 0,
+    max_new_tokens: int = 128,
+    check: Callable[[], None] = lambda: None,
 ) -> Estimate:
     """KL(π ‖ π_base) in nats per answer: the mean of log π(y|x) − log π_base(y|x) over one fresh draw y ~ π per prompt.
 
@@ -136,7 +142,8 @@ def kl_estimate(
     the limit count as far as they go. Unbiased; its error is that of a mean.
     """
     requests = [Request(messages, seed + place, max_new_tokens=max_new_tokens) for place, messages in enumerate(prompts)]
-    return kl_of(policy, against, prompts, sample(policy.model, policy.tokenizer, requests))
+    answers = sample(policy.model, policy.tokenizer, requests, before_each=check)
+    return kl_of(policy, against, prompts, answers)
 
 
 def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers: Sequence[Sample]) -> Estimate:

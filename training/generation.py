@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -20,6 +20,7 @@ from training.models import Generation, Run, Version
 from training.models.job import JobState
 from training.registry import serving_version
 from training.sampling import Policy, Request, Sample, load_policy, sample
+from training.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +54,19 @@ def pairs_wanted(project: Project) -> int:
     return project.queue_high - waiting if waiting < project.queue_low else 0
 
 
-def run_generation(generation_id: int) -> None:
-    """The task: claim the generation and see it through. Does nothing if it is not queued."""
+def run_generation(generation_id: int, *, check: Callable[[], None] = lambda: None) -> None:
+    """The task: claim the generation and see it through. Does nothing if it is not queued.
+
+    `check` is called before each token; when it raises Stopped, the generation goes back into the queue.
+    """
     generation = jobs.claim(kind=Generation, pk=generation_id)
     if generation is None:
         return
     try:
-        generate_pairs(generation=generation)
+        generate_pairs(generation=generation, check=check)
     except Interrupted:
         jobs.cancelled(job=generation)
-    except Postponed:
+    except (Postponed, Stopped):
         jobs.release(job=generation)
     except LostClaim as lost:
         logger.warning("%s", lost)
@@ -79,18 +83,18 @@ def run_generation(generation_id: int) -> None:
         raise
 
 
-def generate_pairs(*, generation: Generation, policy: Policy | None = None) -> None:
+def generate_pairs(*, generation: Generation, policy: Policy | None = None, check: Callable[[], None] = lambda: None) -> None:
     """Work on a claimed generation until the queue is full, its version no longer serves, or no prompt is left.
 
     Each batch is committed with its progress in one transaction, so a generation that is taken up again repeats and
-    loses nothing. Raises Interrupted (cancelled), Postponed (after a batch), LostClaim, ModelError.
+    loses nothing. Raises Interrupted (cancelled), Postponed (after a batch), LostClaim, ModelError, and what `check` raises.
     """
     project, version = generation.project, generation.version
     if not generation.total:
         generation.total = pairs_wanted(project)
         jobs.heartbeat(job=generation, total=generation.total)
     policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
-    pulse = _Pulse(generation)
+    pulse = _Pulse(generation, check)
     tried: set[int] = set()
     refusals: list[str] = []
     size = FIRST_BATCH_PAIRS
@@ -161,13 +165,15 @@ def choose_prompts(*, version: Version, count: int, seed: int, besides: Iterable
 
 
 class _Pulse:
-    """Called before each token: a heartbeat now and then, and a stop when somebody has cancelled."""
+    """Called before each token: a heartbeat now and then, and a stop when somebody has cancelled or the worker ends."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, check: Callable[[], None]) -> None:
         self.generation = generation
+        self.check = check
         self.last = timezone.now()
 
     def __call__(self) -> None:
+        self.check()
         now = timezone.now()
         if (now - self.last).total_seconds() >= settings.HEARTBEAT_SECONDS:
             self.last = now

@@ -11,12 +11,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +26,7 @@ from training.jobs import LostClaim
 from training.models import Run, RunEvent
 from training.registry import register_run
 from training.runs import config_of
+from training.stopping import on_stop_signal
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def run_training(run_id: int) -> None:
 def supervise(run: Run) -> None:
     """From a claimed run to its end: done and registered, cancelled, failed, or queued again. Raises LostClaim."""
     trainer = Trainer(run)
-    with _on_stop_signal(trainer.stop_for_worker):
+    with on_stop_signal(trainer.stop_for_worker):
         try:
             trainer.start()
             code = trainer.follow()
@@ -294,30 +293,6 @@ def _progress(events: dict[int, dict[str, Any]]) -> dict[str, int]:
             if event.get("steps"):
                 found["total"] = event["steps"]
     return found
-
-
-@contextmanager
-def _on_stop_signal(action: Callable[[], None]) -> Iterator[None]:
-    """Call `action` on SIGTERM and SIGINT before whatever handled them so far (the worker, which ends after its task)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        action()
-        if callable(before[number]):
-            before[number](number, frame)
-        elif before[number] == signal.SIG_DFL:
-            sys.exit(128 + number)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

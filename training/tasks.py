@@ -3,16 +3,21 @@
 torch is imported inside, so that whoever enqueues a task does not load it.
 """
 
+from contextlib import suppress
+
 from django_tasks import task
+
+from training.stopping import Stopped, stoppable
 
 GPU = "gpu"
 
 
 @task(queue_name=GPU, priority=10)  # annotators wait for it
 def generate(generation_id: int) -> None:
-    from training.generation import run_generation
+    with stoppable() as check:
+        from training.generation import run_generation
 
-    run_generation(generation_id)
+        run_generation(generation_id, check=check)
 
 
 @task(queue_name=GPU, priority=20)  # first: the version it makes writes the pairs that are worth judging next
@@ -24,7 +29,8 @@ def train(run_id: int) -> None:
 
 @task(queue_name=GPU, priority=-10)  # nobody waits for it
 def describe_version(version_id: int) -> None:
-    from training.evaluation import describe_version as describe
-    from training.models import Version
+    with suppress(Stopped), stoppable() as check:  # then the clock asks again
+        from training.evaluation import describe_version as describe
+        from training.models import Version
 
-    describe(version=Version.objects.select_related("project", "parent").get(pk=version_id))
+        describe(version=Version.objects.select_related("project", "parent").get(pk=version_id), check=check)

@@ -123,6 +123,14 @@ def test_versions_are_described_once_and_given_up_after_some_failures(project) -
     assert tasks_of(tasks.describe_version, TaskResultStatus.FAILED) == [version.pk] * automation.DESCRIBE_TRIES
 
 
+def test_descriptions_that_were_stopped_with_their_worker_are_asked_for_again(project) -> None:
+    version = builders.make_version(project)
+    for _ in range(2 * automation.DESCRIBE_TRIES):
+        tick()
+        assert tasks_of(tasks.describe_version) == [version.pk]
+        DBTaskResult.objects.update(status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now())
+
+
 def test_old_tasks_are_pruned(project) -> None:
     for status, age in (("SUCCESSFUL", 2), ("FAILED", 2), ("SUCCESSFUL", 0), ("RUNNING", 2)):
         task = tasks.train.enqueue(1)

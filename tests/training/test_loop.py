@@ -1,11 +1,7 @@
 """The loop with a tiny model and the real trainer: generate, judge, train, serve; and what a kill leaves of it."""
 
 import hashlib
-import os
 import signal
-import subprocess
-import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from annotate.models.comparison import ComparisonState
 from annotate.models.prompt import Split
 from tests import builders
 from tests.training.judges import judge_all, shorter
+from tests.training.workers import wait_for, worker
 from training import automation, registry
 from training.evaluation import describe_version
 from training.generation import run_generation
@@ -99,26 +96,6 @@ def test_bad_settings_and_missing_files_fail_with_the_trainers_words(project, ba
     run.refresh_from_db()
     assert run.state == JobState.FAILED and "train.jsonl" in run.error
     assert registry.serving_version(project) == base
-
-
-def worker(*options: str) -> subprocess.Popen:
-    """A real worker on this test's database."""
-    environment = {
-        **os.environ,
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
-        "VAR_DIR": str(settings.VAR_DIR),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "manage.py", "db_worker", "--queue-name", "*", "--interval", "0.1", "--no-reload"]
-    command += ["--no-startup-delay", "--skip-checks", *options]
-    return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.DEVNULL)
-
-
-def wait_for(what, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def process_of(run: Run) -> int | None:

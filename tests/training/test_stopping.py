@@ -1,0 +1,45 @@
+"""A job hears of the end of its worker, and so does whoever listened before."""
+
+import os
+import signal
+
+import pytest
+
+from annotate.models.prompt import Split
+from tests import builders
+from training import tasks
+from training.stopping import Stopped, stoppable
+
+
+@pytest.fixture
+def heard():
+    """Stands for the worker's own handler."""
+    signals = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_after_a_signal_the_check_raises(heard) -> None:
+    own = signal.getsignal(signal.SIGTERM)
+    with stoppable() as check:
+        check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            check()
+    assert heard == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) == own
+
+
+@pytest.mark.torch
+def test_a_description_that_is_stopped_leaves_the_version_undescribed(base, heard, monkeypatch) -> None:
+    from training import evaluation
+
+    def sample(*args, before_each, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        before_each()
+
+    monkeypatch.setattr(evaluation, "sample", sample)
+    builders.make_prompt(base.project, split=Split.HELDOUT)
+    tasks.describe_version.call(base.pk)
+    base.refresh_from_db()
+    assert heard and "described_at" not in base.metrics
