@@ -17,8 +17,7 @@ class Progress(TypedDict):
     mine: int
     judgements: int  # everybody's that stand
     done: int  # comparisons with all the judgements they need
-    open: int
-    total: int  # done + open: what was retired before anybody judged it is no work
+    open: int  # the others; there is no “of how many”, since the model goes on writing and promotion retires some
     leased: int  # pairs that are on somebody's screen, or next on it
     prompts_train: int
     prompts_heldout: int
@@ -35,14 +34,12 @@ def progress_of(*, project: Project, annotator: User | None = None) -> Progress:
     )
     comparisons = dict(project.comparisons.order_by().values_list("state").annotate(Count("pk")))
     prompts = dict(project.prompts.order_by().values_list("split").annotate(Count("pk")))
-    done, still_open = comparisons.get(ComparisonState.DONE, 0), comparisons.get(ComparisonState.OPEN, 0)
     return {
         "mine_today": judgements["today"],
         "mine": judgements["mine"],
         "judgements": judgements["all"],
-        "done": done,
-        "open": still_open,
-        "total": done + still_open,
+        "done": comparisons.get(ComparisonState.DONE, 0),
+        "open": comparisons.get(ComparisonState.OPEN, 0),
         "leased": Assignment.objects.live().filter(comparison__project=project).count(),
         "prompts_train": prompts.get(Split.TRAIN, 0),
         "prompts_heldout": prompts.get(Split.HELDOUT, 0),

@@ -159,7 +159,7 @@ def wants_json(request: ProjectRequest) -> bool:
 def accept(request: ProjectRequest, text: str) -> HttpResponse:
     if wants_json(request):
         progress = progress_of(project=request.project, annotator=request.user)
-        shown = {name: progress[name] for name in ("mine_today", "done", "total")}
+        shown = {name: progress[name] for name in ("mine_today", "done", "open")}
         return JsonResponse({"message": text, "progress": shown})
     messages.success(request, text)
     return redirect("compare", request.project.slug)

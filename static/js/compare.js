@@ -67,9 +67,6 @@
 
   function showProgress(progress) {
     for (const place of document.querySelectorAll("[data-progress]")) place.textContent = progress[place.dataset.progress];
-    const bar = document.querySelector("[data-progress-bar]");
-    bar.max = progress.total || 1;
-    bar.value = progress.done;
   }
 
   function setBusy(value) {

@@ -45,6 +45,7 @@ def test_judging_by_keyboard_alone(at_work):
         assert 0.2 < judgement.seconds < 10
     expect(page.get_by_role("heading", name="Nothing to compare just now")).to_be_visible()
     expect(page.locator("[data-progress=mine_today]")).to_have_text("4")
+    expect(page.locator(".pace-project")).to_have_text("4 judged, 0 waiting")
 
 
 def test_the_next_pair_is_there_before_the_server_has_answered(at_work):

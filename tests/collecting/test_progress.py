@@ -45,7 +45,6 @@ def test_counts(project, annotator):
         "judgements": 2,
         "done": 2,
         "open": 1,
-        "total": 3,
         "leased": 1,
         "prompts_train": 2,
         "prompts_heldout": 1,

@@ -154,9 +154,18 @@ def test_next_beside_somebody_elses_assignment(page, comparisons, client, at, pr
 def test_the_script_is_answered_in_json(page, comparisons, choice):
     answer = page.judge(choice=choice, seconds="3.5", rationale="clearer")
     assert answer.status_code == 200
-    assert answer.json() == {"message": "Saved.", "progress": {"mine_today": 1, "done": 1, "total": 3}}
+    assert answer.json() == {"message": "Saved.", "progress": {"mine_today": 1, "done": 1, "open": 2}}
     judgement = Judgement.objects.get()
     assert (judgement.seconds, judgement.rationale) == (3.5, "clearer")
+
+
+def test_progress_does_not_run_backwards_while_pairs_are_written(page, comparisons, project):
+    told = '<span data-progress="done">1</span> judged, <span data-progress="open">{}</span> waiting'
+    page.judge()
+    assert told.format(2) in page.open().content.decode()
+    for _ in range(9):
+        make_comparison(project)
+    assert told.format(11) in page.open().content.decode()
 
 
 def test_a_plain_form_is_led_to_the_next_pair(page, comparisons):

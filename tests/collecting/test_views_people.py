@@ -137,7 +137,7 @@ def test_projects_are_ones_own(client, project, annotator, stranger):
     elsewhere = make_project(name="Elsewhere")
     client.force_login(annotator)
     html = client.get("/").content.decode()
-    assert "Taste" in html and "0 of 1 compared" in html and elsewhere.name not in html
+    assert "Taste" in html and "0 judged, 1 waiting" in html and elsewhere.name not in html
     assert reverse("compare", args=[project.slug]) in html  # not the project's page: it names versions
     client.force_login(stranger)
     assert "No project yet" in client.get("/").content.decode()
