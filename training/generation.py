@@ -93,6 +93,8 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
     if not generation.total:
         generation.total = pairs_wanted(project)
         jobs.heartbeat(job=generation, total=generation.total)
+    if _left(generation) <= 0:
+        return jobs.finish(job=generation)
     policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
     pulse = _Pulse(generation, check)
     tried: set[int] = set()

@@ -205,6 +205,13 @@ def test_it_ends_when_another_version_serves(base, prompts, answers) -> None:
     assert set(Comparison.objects.values_list("priority", flat=True)) == {1.0}  # not above the new version's
 
 
+def test_a_queued_one_of_a_version_that_no_longer_serves_ends_without_loading_it(base, prompts) -> None:
+    registry.promote(version=builders.make_version(base.project))
+    (base.path / "config.json").unlink()  # loading it would fail
+    generation = generate(base)
+    assert (generation.state, generation.progress, Comparison.objects.count()) == (JobState.DONE, 0, 0)
+
+
 def test_a_version_that_cannot_be_loaded_fails_with_the_reason(base, prompts) -> None:
     (base.path / "config.json").unlink()
     generation = generate(base)
