@@ -7,6 +7,7 @@ two clocks beside each other do no harm. It never imports torch (tests/test_arch
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import takewhile
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -20,10 +21,12 @@ from training import jobs, tasks
 from training.models import Generation, Run, Version
 from training.models.job import JobState
 from training.registry import serving_version
+from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
 
 RETRY_GENERATION_AFTER = timedelta(minutes=5)  # one that failed, was cancelled or gave nothing
+MOST_IN_VAIN = 5  # each waits twice as long as the one before, up to 80 minutes
 DESCRIBE_TRIES = 3
 LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
 KEEP_TASKS = timedelta(days=1)  # finished ones
@@ -61,19 +64,32 @@ def refill_queues() -> None:
 
 
 def generation_is_due(project: Project) -> bool:
-    """The queue is low, a version serves, none is unfinished, and the last one did not end in vain a moment ago."""
-    if project.generations.unfinished().exists() or not project.prompts.exists():
+    """The queue is low, a version serves that has prompts left to answer, none is unfinished, and it was not in vain lately."""
+    version = serving_version(project)
+    if version is None or project.generations.unfinished().exists():
         return False
     waiting = Comparison.objects.claimable().filter(project=project).count()
-    if waiting >= project.queue_low:
+    if waiting >= project.queue_low or not unanswered_prompts(version).exists():
         return False
-    last = project.generations.order_by("-pk").first()
-    if last is None or last.progress or last.finished_at is None:
-        return True
-    if last.state == JobState.DONE and not last.total:
-        return True
-    changed = project.promotions.filter(at__gt=last.created_at).exists()
-    return changed or timezone.now() - last.finished_at > RETRY_GENERATION_AFTER
+    return not _was_in_vain_lately(project)
+
+
+def _was_in_vain_lately(project: Project) -> bool:
+    """The newest generations gave nothing, and nothing has changed since. After each one the next waits twice as long."""
+    newest = list(project.generations.order_by("-pk")[:MOST_IN_VAIN])
+    vain = list(takewhile(_gave_nothing, newest))
+    if not vain:
+        return False
+    began, ended = vain[0].created_at, vain[0].finished_at
+    if project.promotions.filter(at__gt=began).exists() or project.prompts.filter(created_at__gt=began).exists():
+        return False
+    return timezone.now() - ended < RETRY_GENERATION_AFTER * 2 ** (len(vain) - 1)
+
+
+def _gave_nothing(generation: Generation) -> bool:
+    """Though it was to: one that found the queue full had nothing to give."""
+    asked = generation.total or generation.state != JobState.DONE
+    return bool(asked and generation.finished_at and not generation.progress)
 
 
 def start_generation(project: Project) -> Generation | None:

@@ -1,4 +1,4 @@
-"""Fill the queue: pairs of completions that the serving version samples, for the prompts that have fewest."""
+"""Fill the queue: pairs of completions that the serving version samples, one for each prompt."""
 
 import hashlib
 import logging
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F
 from django.utils import timezone
 
 from annotate.models import Comparison, Completion, Project, Prompt
@@ -21,6 +21,7 @@ from training.models.job import JobState
 from training.registry import serving_version
 from training.sampling import Policy, Request, Sample, load_policy, sample
 from training.stopping import Stopped
+from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
     """
     project, version = generation.project, generation.version
     if not generation.total:
-        generation.total = pairs_wanted(project)
+        generation.total = min(pairs_wanted(project), unanswered_prompts(version).count())
         jobs.heartbeat(job=generation, total=generation.total)
     if _left(generation) <= 0:
         return jobs.finish(job=generation)
@@ -135,8 +136,6 @@ def _why_nothing(project: Project, generation: Generation, refusals: Sequence[st
             f"{generation.dropped_empty} an empty one, {MOST_TRIES} times each. "
             f"Raise the temperature in the project's settings (it is {project.temperature:g})."
         )
-    if generation.total and not project.prompts.exists():
-        return "The project has no prompts. Import some: `manage.py import_prompts`."
     return ""
 
 
@@ -144,20 +143,14 @@ def _why_nothing(project: Project, generation: Generation, refusals: Sequence[st
 
 
 def choose_prompts(*, version: Version, count: int, seed: int, besides: Iterable[int] = ()) -> list[Prompt]:
-    """Those with fewest comparisons of this version, then fewest of any; ties in an order that `seed` shuffles.
+    """Of those without a pair of this version, those with fewest comparisons; ties in an order that `seed` shuffles.
 
     Of both splits: held-out prompts are judged too, to measure with.
     """
     besides = set(besides)
-    own = Q(comparisons__first__version=version) | Q(comparisons__second__version=version)
-    counted = (
-        Prompt.objects.filter(project_id=version.project_id)
-        .annotate(own=Count("comparisons", filter=own), all=Count("comparisons"))
-        .order_by("pk")
-        .values_list("pk", "own", "all")
-    )
+    counted = unanswered_prompts(version).annotate(all=Count("comparisons")).order_by("pk").values_list("pk", "all")
     shuffle = random.Random(seed)
-    ranked = sorted((own, every, shuffle.random(), pk) for pk, own, every in counted.iterator() if pk not in besides)
+    ranked = sorted((every, shuffle.random(), pk) for pk, every in counted.iterator() if pk not in besides)
     chosen = [pk for *_, pk in ranked[:count]]
     found = Prompt.objects.in_bulk(chosen)
     return [found[pk] for pk in chosen]

@@ -18,6 +18,7 @@ from training.wording import counted, lasting
 
 WORKER = '.venv/bin/python manage.py db_worker --queue-name "*"'
 CLOCK = ".venv/bin/python manage.py automate"
+MORE_PAIRS = "More are written for new prompts, or when another version serves: train, or import prompts."
 PATIENCE = timedelta(seconds=30)  # a job waits no longer than this when a worker is there
 
 
@@ -41,6 +42,7 @@ class Situation:
     generation: Generation | None  # the newest
     run: Run | None  # the newest
     changed_at: datetime | None  # when something last happened that the clock may act on
+    unanswered: bool  # the serving version has prompts left of which it has written no pair
     cautions: int = 0  # warnings on the page of the version that serves
 
     @property
@@ -91,10 +93,12 @@ def _generation(now: Situation) -> Line | None:
         return Line("info", "New pairs are being generated", text + left)
     if job and job.state == JobState.QUEUED:
         return Line("info", "New pairs are about to be generated", f"{job.version} writes them as soon as a worker is free.")
+    if not now.unanswered:
+        return _all_answered(now) if now.open_pairs < low else None
     if job and job.state == JobState.FAILED:
         return Line("error", "The last generation failed", job.error or "It left no message; see the worker's terminal.")
     if job and job.state == JobState.DONE and job.total and not job.progress:
-        return Line("warn", "The last generation gave no new pair", f"{_dropped(job)} It is tried again in a few minutes.")
+        return Line("warn", "The last generation gave no new pair", f"{_dropped(job)}It is tried again later.")
     if now.open_pairs >= low:
         return None
     state = f"{counted(now.open_pairs, 'pair')} to judge; below {low}, {now.serving} writes more."
@@ -117,7 +121,12 @@ def _of_another_version(now: Situation) -> Line:
 def _dropped(job: Generation) -> str:
     counts = {"identical": job.dropped_identical, "empty": job.dropped_empty, "refused by the model": job.dropped_refused}
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return f"Dropped: {told}. A higher temperature makes answers differ." if told else "Every prompt has its pair already."
+    return f"Dropped: {told}. A higher temperature makes answers differ. " if told else ""
+
+
+def _all_answered(now: Situation) -> Line:
+    wait = f"{counted(now.open_pairs, 'pair')} {'waits' if now.open_pairs == 1 else 'wait'} for judgement. "
+    return Line("info", f"Every prompt has its pair of {now.serving}", (wait if now.open_pairs else "") + MORE_PAIRS)
 
 
 def _run(now: Situation) -> Line | None:
@@ -188,5 +197,5 @@ def _rest(now: Situation) -> Line:
     return Line(
         "good",
         f"{counted(now.open_pairs, 'pair')} {'waits' if now.open_pairs == 1 else 'wait'} for judgement",
-        f"{now.serving} writes more when fewer than {now.project.queue_low} are left.",
+        f"{now.serving} writes more when fewer than {now.project.queue_low} are left." if now.unanswered else MORE_PAIRS,
     )

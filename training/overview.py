@@ -15,6 +15,7 @@ from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
 from training.outlook import Line, Situation, outlook_of
 from training.registry import serving_version
+from training.unanswered import unanswered_prompts
 from training.wording import counted, reasons_in_words
 
 KEEP_SECONDS = 3600
@@ -70,7 +71,8 @@ def overview_of(project: Project) -> Overview:
     changes = [prompts["last"], judged["last"], promoted, generation.finished_at if generation else None]
     now = Situation(
         project=project, serving=serving, open_pairs=pairs["open"], generation=generation, run=runs[0] if runs else None,
-        changed_at=max(filter(None, changes), default=None), cautions=_cautions(serving) if serving else 0,
+        changed_at=max(filter(None, changes), default=None),
+        unanswered=bool(serving and unanswered_prompts(serving).exists()), cautions=_cautions(serving) if serving else 0,
     )  # fmt: skip
     working = [job for job in (generation, now.run) if job and not JobState(job.state).is_over]
     return Overview(
@@ -80,7 +82,7 @@ def overview_of(project: Project) -> Overview:
         finished=finished,
         without=tuple(reasons_in_words(preview.without)),
         serving=serving,
-        busy=bool(working or (serving and pairs["open"] < project.queue_low)),
+        busy=bool(working or (now.unanswered and pairs["open"] < project.queue_low)),
         runs=runs,
         versions=versions,
     )

@@ -76,6 +76,24 @@ def test_one_that_ended_in_vain_is_not_repeated_at_once(serving, state) -> None:
     assert Generation.objects.count() == 2
 
 
+def test_what_fails_again_and_again_is_tried_less_and_less_often(project, serving) -> None:
+    def newest_failed(minutes: int) -> None:
+        ended = timezone.now() - timedelta(minutes=minutes)
+        Generation.objects.filter(pk=Generation.objects.latest("pk").pk).update(state=JobState.FAILED, finished_at=ended)
+
+    for tries, minutes in enumerate((5, 10, 20, 40, 80, 80), start=1):
+        tick()
+        assert Generation.objects.count() == tries
+        newest_failed(minutes - 1)
+        tick()
+        assert Generation.objects.count() == tries
+        newest_failed(minutes + 1)
+    newest_failed(0)
+    builders.make_prompt(project)
+    tick()
+    assert Generation.objects.count() == tries + 1
+
+
 def test_another_version_is_tried_at_once(project, serving) -> None:
     tick()
     end(Generation.objects.get(), JobState.FAILED, total=9)

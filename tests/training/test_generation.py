@@ -8,6 +8,7 @@ from tests import builders
 from tests.training.rows import make_run
 from training import generation as generating
 from training import jobs, registry, tasks
+from training.automation import generation_is_due
 from training.generation import choose_prompts, run_generation
 from training.models import Generation
 from training.models.job import JobState
@@ -73,13 +74,30 @@ def test_nothing_is_made_while_the_queue_is_above_its_low_mark(base, prompts) ->
     assert generate(base).progress == 0 and Comparison.objects.count() == 3
 
 
-def test_prompts_with_fewest_comparisons_of_the_version_come_first(base, project) -> None:
+def test_prompts_without_a_pair_of_the_version_are_chosen_those_with_fewest_first(base, project) -> None:
     older = builders.make_version(project)
     seen, seen_by_older, new = (builders.make_prompt(project) for _ in range(3))
     builders.make_comparison(project, seen, version=base)
     builders.make_comparison(project, seen_by_older, version=older)
-    assert choose_prompts(version=base, count=3, seed=1) == [new, seen_by_older, seen]
-    assert choose_prompts(version=base, count=3, seed=1, besides=[new.pk]) == [seen_by_older, seen]
+    assert choose_prompts(version=base, count=3, seed=1) == [new, seen_by_older]
+    assert choose_prompts(version=base, count=3, seed=1, besides=[new.pk]) == [seen_by_older]
+    builders.make_comparison(project, new, version=base, state="retired")
+    builders.make_comparison(project, seen_by_older, version=base, purpose="evaluate")
+    assert choose_prompts(version=base, count=3, seed=1) == [seen_by_older]
+
+
+def test_with_few_prompts_each_gets_one_pair_and_the_clock_rests_until_something_changes(base, project, answers) -> None:
+    answers(lambda requests: [str(request.seed) for request in requests])
+    few = [builders.make_prompt(project) for _ in range(3)]
+    generation = generate(base)
+    assert (generation.state, generation.progress, generation.total) == (JobState.DONE, 3, 3)
+    assert not generation_is_due(project)
+    Comparison.objects.update(free_places=0, state="done")
+    assert not generation_is_due(project)
+    few.append(builders.make_prompt(project))
+    assert generation_is_due(project) and generate(base).total == 1 and not generation_is_due(project)
+    registry.promote(version=builders.make_version(project))
+    assert generation_is_due(project) and Comparison.objects.count() == len(few)
 
 
 def test_ties_between_prompts_are_shuffled_by_the_seed(base, prompts) -> None:

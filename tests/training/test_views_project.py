@@ -177,6 +177,22 @@ def test_a_generation_of_a_version_that_no_longer_serves_contradicts_nothing(cli
         assert wrong not in page, wrong
 
 
+@pytest.mark.parametrize("low", [1, 16])
+def test_when_every_prompt_has_its_pair_that_is_said_and_nothing_is_asked_for(client, owner, project, base, low):
+    project.queue_low = low
+    project.save()
+    make_comparison(project, version=base)
+    Generation.objects.create(project=project, version=base, state="failed", finished_at=timezone.now(), error="Too long.")
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    answer = client.get(URL, headers=HTMX)
+    page = answer.content.decode()
+    assert answer.status_code == 286 and "More are written for new prompts, or when another version serves" in page
+    assert ('Every prompt has its pair of v0.</strong> <span class="in-lines">1 pair waits' in page) == (low == 16)
+    assert "notice-error" not in page and "v0 writes more" not in page
+    make_prompt(project)
+    assert "More are written for new prompts" not in client.get(URL, headers=HTMX).content.decode()
+
+
 def test_a_generation_behind_other_work_waits_its_turn(client, owner, project, base):
     """Else somebody starts a second worker that nobody needs."""
     make_prompt(project)
