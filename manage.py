@@ -13,6 +13,13 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from annotate.shortages import explain_shortage
+
+        explanation = None if "--traceback" in sys.argv else explain_shortage(error)
+        if explanation is None:
+            raise
+        sys.exit(f"CommandError: {explanation}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """What is said when a page or an address of the API fails on our side: pages and programs alike hear what and what next."""
 
-import errno
 import sys
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+from ..shortages import Shortage, shortage_of
+
 SAFE = "Nothing of this was saved; what was saved before is safe."
 
 
@@ -22,23 +20,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def explain(error: BaseException | None) -> tuple[int, str, str]:
     """(status, code, message). The error itself is in the log only: it may hold what is nobody else's business."""
-    if is_full(error):
-        return (
-            503,
-            "disk_full",
-            f"The server's disk is full. {SAFE} Whoever runs it must free some space; then try again.",
-        )
-    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-        return 503, "not_writable", f"The server may not write to its own directory. {SAFE} Whoever runs it must correct that."
-    if isinstance(error, OperationalError | InterfaceError):
-        text = "may only be read" if "readonly" in str(error) else "does not answer at the moment"
-        return 503, "database_away", f"The server's database {text}. {SAFE} Try again in a moment; its log says more."
-    message = "What you had saved is safe. The error is in the server's log, with the time it happened. Try again in a moment."
-    return 500, "server_error", message
-
-
-def is_full(error: BaseException | None) -> bool:
-    """SQLite and PostgreSQL tell a full disk in words only."""
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error) or "No space left" in str(error)
-    return isinstance(error, OSError) and error.errno in NO_SPACE
+    match shortage_of(error):
+        case None:
+            message = (
+                "What you had saved is safe. The error is in the server's log, with the time it happened. Try again in a moment."
+            )
+            return 500, "server_error", message
+        case Shortage.DISK_FULL:
+            message = f"The server's disk is full. {SAFE} Whoever runs it must free some space; then try again."
+            return 503, "disk_full", message
+        case Shortage.NOT_WRITABLE:
+            message = f"The server may not write to its own directory. {SAFE} Whoever runs it must correct that."
+            return 503, "not_writable", message
+        case shortage:
+            text = "may only be read" if shortage == Shortage.DATABASE_READ_ONLY else "does not answer at the moment"
+            return 503, "database_away", f"The server's database {text}. {SAFE} Try again in a moment; its log says more."
