@@ -97,7 +97,7 @@ class PromoteForm(forms.Form):
 
 
 class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
-    preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button and automatic runs use.")
+    preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button uses unless somebody chooses another.")
 
     class Meta:
         model = Project

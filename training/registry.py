@@ -12,6 +12,7 @@ from annotate.models import Project, User
 from annotate.queue import supersede
 from training.base_models import ModelInfo, import_model
 from training.models import Promotion, Run, Version
+from training.models.version import ADDED
 
 
 def serving_version(project: Project) -> Version | None:
@@ -48,7 +49,7 @@ def add_base_version(
         if version is None:
             version = _create_base(project, info, directory)
         if serve:
-            promote(version=version, by=by, why="added")
+            promote(version=version, by=by, why=ADDED)
     return version, created
 
 

@@ -1,5 +1,6 @@
 """Who works in a project: add people, hand out sign-in links, change roles, remove."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -76,7 +77,7 @@ def show_link(request: ProjectRequest, membership: Membership, added: bool = Fal
             messages.success(request, f"{person.get_full_name()} has an account already, and is a member now.")
             return redirect("members", request.project.slug)
         return render_members(request, NewMemberForm(), status=409, error=refusal.message)
-    return render_members(request, NewMemberForm(), person=person, link=link)
+    return render_members(request, NewMemberForm(), person=person, link=link, link_hours=settings.SIGN_IN_LINK_HOURS)
 
 
 def find_member(request: ProjectRequest, user_id: int) -> Membership:

@@ -186,7 +186,7 @@ def test_members_are_managed_by_managers(client, annotator, viewer, stranger, at
 def test_adding_a_person_shows_a_link_that_signs_them_in(client, owner, at, settings):
     client.force_login(owner)
     page = client.post(at("members"), {"username": "newcomer", "role": "annotator"})
-    assert page.status_code == 200
+    assert page.status_code == 200 and f"within {settings.SIGN_IN_LINK_HOURS} hours" in page.content.decode()
     link = link_on(page).removeprefix(settings.BASE_URL)
     assert link_on(page).startswith(settings.BASE_URL) and "sign-in-link" not in client.get(at("members")).content.decode()
     client.logout()

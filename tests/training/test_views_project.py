@@ -342,6 +342,10 @@ def test_bad_settings_change_nothing_and_come_back(client, owner, project, field
     assert project.name == "Taste"
 
 
+def test_the_settings_speak_of_nothing_that_does_not_exist(client, owner):
+    assert "automatic" not in page_of(client, owner, SETTINGS)
+
+
 def test_only_managers_open_the_settings(client, viewer, annotator):
     for user in (viewer, annotator):
         client.force_login(user, "django.contrib.auth.backends.ModelBackend")

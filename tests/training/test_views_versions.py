@@ -146,6 +146,21 @@ def test_what_happens_to_the_pairs_of_the_other_versions_is_said(as_owner, proje
     assert "It retires 1 pair of" in as_owner.get(LIST + "0/").content.decode()
 
 
+@pytest.mark.parametrize(
+    ("by_somebody", "why", "words"),
+    [
+        (False, "added", "served as soon as it was added"),
+        (True, "added", "served as soon as olivia added it"),
+        (False, "run 1 finished", "began to serve: run 1 finished"),
+        (True, "", "made to serve by olivia</span>"),
+        (True, "<b>shorter", "made to serve by olivia: &lt;b&gt;shorter"),
+    ],
+)
+def test_why_it_served_is_told_as_one_would_say_it(as_owner, owner, project, trained, by_somebody, why, words):
+    project.promotions.create(version=trained, by=owner if by_somebody else None, why=why)
+    assert words in as_owner.get(URL).content.decode()
+
+
 def test_too_long_a_reason_comes_back_with_the_text(as_owner, project, base, trained):
     answer = as_owner.post(URL + "promote/", {"why": "x" * 301})
     assert answer.status_code == 422 and "x" * 301 in answer.content.decode() and "id_why_error" in answer.content.decode()

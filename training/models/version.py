@@ -8,6 +8,9 @@ from django.urls import reverse
 from annotate.models import Project, User
 
 
+ADDED = "added"  # why a base model serves that was to serve at once
+
+
 class VersionQuerySet(models.QuerySet):
     def of(self, project: Project):
         return self.filter(project=project).order_by("-number")
@@ -58,3 +61,10 @@ class Promotion(models.Model):
 
     class Meta:
         ordering = ["-id"]
+
+    @property
+    def in_words(self) -> str:
+        if self.why == ADDED:
+            return f"served as soon as {self.by.get_full_name()} added it" if self.by else "served as soon as it was added"
+        what = f"made to serve by {self.by.get_full_name()}" if self.by else "began to serve"
+        return f"{what}: {self.why}" if self.why else what
