@@ -7,7 +7,6 @@ from django.urls import reverse
 
 from annotate.models import Project, User
 
-
 ADDED = "added"  # why a base model serves that was to serve at once
 
 
