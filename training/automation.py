@@ -6,8 +6,9 @@ two clocks beside each other do no harm. It never imports torch (tests/test_arch
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from pathlib import Path
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -25,8 +26,10 @@ from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
 
-RETRY_GENERATION_AFTER = timedelta(minutes=5)  # one that failed, was cancelled or gave nothing
+RETRY_AFTER_FAILURE = timedelta(seconds=30)  # a generation that could not begin, as without its model: trying costs little
+RETRY_GENERATION_AFTER = timedelta(minutes=5)  # the longest pause after those, and the first after one that sampled in vain
 MOST_IN_VAIN = 5  # each waits twice as long as the one before, up to 80 minutes
+SETTLED_AFTER = timedelta(seconds=10)  # files that changed later than this may still be on their way
 DESCRIBE_TRIES = 3
 LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
 KEEP_TASKS = timedelta(days=1)  # finished ones
@@ -71,19 +74,42 @@ def generation_is_due(project: Project) -> bool:
     waiting = Comparison.objects.claimable().filter(project=project).count()
     if waiting >= project.queue_low or not unanswered_prompts(version).exists():
         return False
-    return not _was_in_vain_lately(project)
+    return not _was_in_vain_lately(version)
 
 
-def _was_in_vain_lately(project: Project) -> bool:
-    """The newest generations gave nothing, and nothing has changed since. After each one the next waits twice as long."""
-    newest = list(project.generations.order_by("-pk")[:MOST_IN_VAIN])
+def _was_in_vain_lately(version: Version) -> bool:
+    """The newest generations gave nothing, and nothing has changed since."""
+    newest = list(version.project.generations.order_by("-pk")[:MOST_IN_VAIN])
     vain = list(takewhile(_gave_nothing, newest))
-    if not vain:
+    if not vain or _has_changed(version, since=vain[0].created_at):
         return False
-    began, ended = vain[0].created_at, vain[0].finished_at
-    if project.promotions.filter(at__gt=began).exists() or project.prompts.filter(created_at__gt=began).exists():
-        return False
-    return timezone.now() - ended < RETRY_GENERATION_AFTER * 2 ** (len(vain) - 1)
+    return timezone.now() - vain[0].finished_at < _pause_after(vain)
+
+
+def _has_changed(version: Version, *, since: datetime) -> bool:
+    """Something that may let the next generation succeed where the last did not."""
+    project = version.project
+    if project.promotions.filter(at__gt=since).exists() or project.prompts.filter(created_at__gt=since).exists():
+        return True
+    changed = files_changed_at(version.path)
+    return bool(changed and since < changed < timezone.now() - SETTLED_AFTER)
+
+
+def files_changed_at(directory: Path) -> datetime | None:
+    """When a file in it was last written, moved or put back; None if it is not there."""
+    try:
+        times = [path.stat().st_ctime for path in (directory, *directory.iterdir())]
+    except OSError:
+        return None
+    return datetime.fromtimestamp(max(times), UTC)
+
+
+def _pause_after(vain: list[Generation]) -> timedelta:
+    """`vain`: the newest first. Each pause is twice as long as the one before."""
+    last, factor = vain[0], 2 ** (len(vain) - 1)
+    if last.state == JobState.FAILED and not (last.dropped_identical or last.dropped_empty or last.dropped_refused):
+        return min(RETRY_AFTER_FAILURE * factor, RETRY_GENERATION_AFTER)
+    return RETRY_GENERATION_AFTER * factor
 
 
 def _gave_nothing(generation: Generation) -> bool:

@@ -68,7 +68,7 @@ def test_without_a_version_or_prompts_there_is_nothing_to_generate(project, lack
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED, JobState.DONE])
 def test_one_that_ended_in_vain_is_not_repeated_at_once(serving, state) -> None:
     tick()
-    end(Generation.objects.get(), state, total=9)
+    end(Generation.objects.get(), state, **SAMPLED)
     tick()
     assert Generation.objects.count() == 1
     Generation.objects.update(finished_at=timezone.now() - automation.RETRY_GENERATION_AFTER - timedelta(seconds=1))
@@ -76,22 +76,52 @@ def test_one_that_ended_in_vain_is_not_repeated_at_once(serving, state) -> None:
     assert Generation.objects.count() == 2
 
 
-def test_what_fails_again_and_again_is_tried_less_and_less_often(project, serving) -> None:
-    def newest_failed(minutes: int) -> None:
-        ended = timezone.now() - timedelta(minutes=minutes)
-        Generation.objects.filter(pk=Generation.objects.latest("pk").pk).update(state=JobState.FAILED, finished_at=ended)
+SAMPLED = {"dropped_identical": 9, "total": 9}
 
-    for tries, minutes in enumerate((5, 10, 20, 40, 80, 80), start=1):
+
+@pytest.mark.parametrize(
+    ("outcome", "pauses"),
+    [
+        ({"state": JobState.FAILED}, (30, 60, 120, 240, 300, 300)),
+        ({"state": JobState.FAILED, **SAMPLED}, (300, 600, 1200, 2400, 4800, 4800)),
+        ({"state": JobState.DONE, **SAMPLED}, (300, 600, 1200, 2400, 4800, 4800)),
+    ],
+    ids=["it could not begin", "it sampled and failed", "it sampled in vain"],
+)
+def test_what_is_in_vain_again_and_again_is_tried_less_and_less_often(project, serving, outcome, pauses) -> None:
+    def newest_ended(seconds: float) -> None:
+        newest = Generation.objects.filter(pk=Generation.objects.latest("pk").pk)
+        newest.update(finished_at=timezone.now() - timedelta(seconds=seconds), **outcome)
+
+    for tries, seconds in enumerate(pauses, start=1):
         tick()
         assert Generation.objects.count() == tries
-        newest_failed(minutes - 1)
+        newest_ended(seconds - 5)
         tick()
         assert Generation.objects.count() == tries
-        newest_failed(minutes + 1)
-    newest_failed(0)
+        newest_ended(seconds + 1)
+    newest_ended(0)
     builders.make_prompt(project)
     tick()
     assert Generation.objects.count() == tries + 1
+
+
+def test_a_model_that_was_put_back_is_tried_as_soon_as_its_files_have_settled(serving, var_dir, monkeypatch) -> None:
+    tick()
+    end(Generation.objects.get(), JobState.FAILED)
+    aside = var_dir / "aside"
+    aside.mkdir()
+    (aside / "config.json").touch()
+    tick()
+    assert Generation.objects.count() == 1  # its files are still missing
+    aside.rename(serving.path)
+    tick()
+    assert Generation.objects.count() == 1  # more may be on their way
+    monkeypatch.setattr(automation, "SETTLED_AFTER", timedelta(0))
+    tick()
+    end(Generation.objects.latest("pk"), JobState.FAILED)
+    tick()
+    assert Generation.objects.count() == 2  # once for each change
 
 
 def test_another_version_is_tried_at_once(project, serving) -> None:
