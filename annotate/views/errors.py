@@ -1,21 +1,52 @@
-"""What is said when a page or an address of the API fails on our side: pages and programs alike hear what and what next."""
+"""What is said when no view answers: pages and programs alike hear what happened and what next, each in its own shape.
+
+The API's views answer for themselves (annotate/api/errors.py); these are Django's handlers, for what reaches no view or
+what a view did not expect.
+"""
 
 import sys
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.views import defaults
 
 from ..shortages import Shortage, shortage_of
 
 SAFE = "Nothing of this was saved; what was saved before is safe."
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request):
+        return answer(400, "bad_request", "This request cannot be read. Check its address, its host and its headers.")
+    return defaults.bad_request(request, exception)
+
+
+def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request):
+        return answer(403, "permission_denied", "This is not open to you.")
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request):
+        return answer(404, "not_found", f"There is no such address: {request.path}")
+    return defaults.page_not_found(request, exception)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. It is called while the exception is handled: what the server lacks is a 503, to be tried again."""
+    """Called while the exception is handled: what the server lacks is a 503, to be tried again."""
     status, code, message = explain(sys.exc_info()[1])
-    if request.path.startswith("/api/") or request.headers.get("Accept", "").startswith("application/json"):
-        return JsonResponse({"code": code, "message": message, "fields": {}}, status=status)
+    if is_api(request) or request.headers.get("Accept", "").startswith("application/json"):
+        return answer(status, code, message)
     return render(None, "500.html", {"status": status, "message": message}, status=status)
+
+
+def is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def answer(status: int, code: str, message: str) -> JsonResponse:
+    return JsonResponse({"code": code, "message": message, "fields": {}}, status=status)
 
 
 def explain(error: BaseException | None) -> tuple[int, str, str]:

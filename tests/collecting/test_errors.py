@@ -44,3 +44,48 @@ def test_what_failed_is_said(judge, project, failing, status, code, words):
     ):
         assert answer.status_code == status and answer.json()["code"] == code and words in answer.json()["message"]
         assert "secret" not in answer.content.decode()
+
+
+API = "/api/v1/projects/taste/"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "code"),
+    [
+        ("get", "/api/v1/", {}, 404, "not_found"),
+        ("get", "/api/", {}, 404, "not_found"),
+        ("get", API, {}, 404, "not_found"),
+        ("post", API + "nothing/", {}, 404, "not_found"),
+        ("get", "/api/v1/projects/nowhere/next/", {}, 404, "not_found"),
+        ("get", API + "next/", {}, 405, "method_not_allowed"),
+        ("put", API + "judgements/", {}, 405, "method_not_allowed"),
+        ("get", API + "next/", {"HTTP_HOST": "evil.example"}, 400, "bad_request"),
+        ("post", API + "next/", {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+    ],
+)
+def test_the_api_answers_in_its_one_shape_whatever_is_asked(judge, project, method, path, options, status, code):
+    answer = getattr(judge, method)(path, **options)
+    assert answer.status_code == status and answer["Content-Type"] == "application/json"
+    assert answer.json()["code"] == code and set(answer.json()) == {"code", "message", "fields"}
+
+
+def test_the_api_refuses_in_its_one_shape(client, project, viewer):
+    anonymous = client.post(API + "next/")
+    client.force_login(viewer, "django.contrib.auth.backends.ModelBackend")
+    not_a_judge = client.post(API + "next/")
+    client.handler.enforce_csrf_checks = True
+    without_token = client.post(API + "next/")
+    for answer, code in (
+        (anonymous, "not_authenticated"),
+        (not_a_judge, "permission_denied"),
+        (without_token, "permission_denied"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, code) and answer.json()["message"]
+
+
+@pytest.mark.parametrize("who", ["anonymous", "judge"])
+def test_an_unknown_page_is_a_page(client, project, who, request):
+    client = request.getfixturevalue("judge") if who == "judge" else client
+    page = client.get("/nothing/")
+    assert page.status_code == 404 and "Nothing here" in page.content.decode()
+    assert client.get("/api/v1/nothing/").json()["code"] == "not_found"
