@@ -45,6 +45,7 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # believed about who signs in, and about nothing else
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 X_FRAME_OPTIONS = "DENY"
@@ -131,6 +132,7 @@ SIGN_IN_LINK_HOURS = 24
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "annotate.client_address.client_address"
 AXES_LOCKOUT_TEMPLATE = "annotate/locked_out.html"
 
 # -- database --------------------------------------------------------------------------------------------
