@@ -72,9 +72,9 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
         ]
     stuck = stuck_line(now.generation, "The generation"), stuck_line(now.run, "The run")
     if all(stuck):
-        return [stuck[0]]  # one worker is missing, and one command helps
+        return [stuck[0], *_cautions(now)]  # one worker is missing, and one command helps
     lines = stuck[0] or _generation(now), stuck[1] or _run(now)
-    return ([line for line in lines if line] or [_rest(now)]) + _cautions(now)
+    return [*([line for line in lines if line] or [_rest(now)]), *_cautions(now)]
 
 
 def _generation(now: Situation) -> Line | None:

@@ -64,11 +64,11 @@ def test_what_is_new_since_the_last_finished_run_is_counted(client, owner, annot
     before.dataset.judgements.set(Judgement.objects.filter(comparison__project=project))
     assert "new since" not in page_of(client, owner)
     Run.objects.update(state="done")
-    assert "<dt>of them new since run 1</dt><dd>0</dd>" in page_of(client, owner)
+    assert "<dt>new since run 1</dt><dd>0</dd>" in page_of(client, owner)
     make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN))
     make_judgement(project, annotator, prompt=make_prompt(project, split=Split.HELDOUT))
     make_run(project, base, state="failed")
-    assert "<dt>of them new since run 1</dt><dd>1</dd>" in page_of(client, owner)
+    assert "<dt>new since run 1</dt><dd>1</dd>" in page_of(client, owner)
 
 
 @pytest.mark.parametrize(("train", "said"), [(0, False), (1, True), (29, True), (30, False)])
@@ -76,7 +76,7 @@ def test_few_triples_get_a_word_and_may_be_trained_on(train, said):
     assert bool(Preview(train=train, heldout=9, new=train, without={}).few) == said
 
 
-def test_the_word_about_few_triples_stands_by_the_button(client, owner, judged):
+def test_the_word_about_few_triples_stands_beside_the_counts(client, owner, judged):
     assert "30 are a good start" in page_of(client, owner)
 
 
@@ -223,6 +223,9 @@ def test_cautions_on_the_serving_versions_page_are_told(client, owner, project, 
     make_prompt(project)
     serving = make_trained(project, base, metrics={"kept_in_float32": 0.1})
     project.promotions.create(version=serving)
+    for kind in (Generation(version=serving, project=project), make_run(project, base)):  # no worker takes up either
+        kind.save()
+        type(kind).objects.filter(pk=kind.pk).update(state="queued", created_at=timezone.now() - timedelta(minutes=3))
     words = "v1 serves, and 1 caution stands on its page."
     assert words in page_of(client, owner) and 'href="/projects/taste/versions/1/">See v1</a>' in page_of(client, owner)
     RunEvent.objects.create(run=serving.run, line=1, kind="warning", data={"message": "9 of 20 pairs are too long."})

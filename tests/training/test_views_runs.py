@@ -83,6 +83,13 @@ def test_a_lost_worker_is_told(as_owner, run):
     assert "worker has not been seen for 3 min" in as_owner.get(URL).content.decode()
 
 
+def test_a_run_behind_other_work_waits_its_turn_and_no_command_is_offered(as_owner, project, base, run):
+    waiting = make_run(project, base, state="queued", progress=0, total=0, started_at=None, heartbeat_at=None)
+    Run.objects.filter(pk=waiting.pk).update(created_at=timezone.now() - timedelta(minutes=3))
+    page = as_owner.get(LIST + "2/").content.decode().split('id="curves"')[0]
+    assert "The run waits its turn." in page and "notice-warn" not in page and "<code" not in page
+
+
 def test_a_run_that_waits_has_a_page_too(as_owner, project, base):
     make_run(project, base, state="queued", progress=0, total=0, started_at=None, heartbeat_at=None)
     page = as_owner.get(URL).content.decode()
