@@ -8,12 +8,15 @@ No code that comes with a model is ever run (`trust_remote_code`), and nothing i
 torch and transformers are imported inside the functions that convert, so finding an imported model is quick.
 """
 
+import errno
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,11 +66,12 @@ def import_model(source: str, directory: Path, *, name: str = "") -> ModelInfo:
     Raises ModelError with a message for the person who named the source.
     """
     path, title = find_source(source)
-    sha256 = content_hash(path)
+    with _naming(path, source):
+        sha256 = content_hash(path)
     label = re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.") or "model"
     target = directory / f"{label}-{sha256[:12]}"
     if not _is_whole(target):
-        with _appearing_at_once(target) as unfinished:
+        with _appearing_at_once(target) as unfinished, _naming(path, source), _naming(unfinished, source):
             if path.is_file():
                 _convert_gguf(path, unfinished)
             else:
@@ -160,6 +164,15 @@ def kept_files(directory: Path) -> list[Path]:
     )
 
 
+@contextmanager
+def _naming(path: Path, source: str) -> Iterator[None]:
+    """What is said of `path` is said of the source that somebody named: never of a cache or a directory that is gone."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(str(error).replace(str(path), source)) from error.__cause__
+
+
 def _is_whole(directory: Path) -> bool:
     """Whether a directory of ours still has all its weights: one that was damaged since is made anew."""
     try:
@@ -246,6 +259,8 @@ def _convert_gguf(path: Path, target: Path) -> None:
     except (ModelError, OSError):
         raise
     except Exception as error:  # the reader raises whatever numpy met: a file cut short has many faces
+        if "No space left" in str(error):  # so says safetensors
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ModelError(
             f"{path}: this GGUF cannot be read ({type(error).__name__}: {_first_line(error)}). It may be cut short or of an "
             "architecture that transformers does not know. Download it again, or use the model's safetensors directory."
@@ -436,7 +451,7 @@ def _read_object(path: Path, source: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return textwrap.shorten(text.splitlines()[0], 200, placeholder=" …")  # at a space: a path stays whole
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tests.training.tiny_gguf import write_gguf
 from training import base_models
@@ -124,6 +125,33 @@ def test_what_is_wrong_with_a_directory_is_said_in_words(source, models, spoil, 
     with pytest.raises(ModelError, match=message):
         import_model(str(source), models)
     assert not models.exists() or list(models.iterdir()) == []
+
+
+def no_model_type(directory: Path) -> None:
+    (directory / "config.json").write_text("{}")  # transformers answers with the directory's name
+
+
+@pytest.mark.parametrize("spoil", [no_model_type, lambda d: (d / "chat_template.jinja").unlink()])
+def test_a_model_is_called_as_it_was_named(source, models, monkeypatch, spoil) -> None:
+    spoil(source)
+    monkeypatch.setattr(base_models, "_download", lambda hub_id: source)
+    for named in (str(source), "someone/their-model"):
+        with pytest.raises(ModelError) as refusal:
+            import_model(named, models)
+        assert str(refusal.value).startswith(f"{named}: ") and str(models) not in str(refusal.value)
+        assert named == str(source) or str(source) not in str(refusal.value)
+
+
+def test_a_disk_that_fills_up_while_a_gguf_is_converted_is_not_blamed_on_the_gguf(
+    tiny_model, tmp_path, models, monkeypatch
+) -> None:
+    def full(*_args, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\)\. Free some space"):
+        import_model(str(write_gguf(tiny_model, tmp_path / "tiny.gguf")), models)
+    assert list(models.iterdir()) == []
 
 
 @pytest.mark.parametrize(
