@@ -223,9 +223,8 @@ def test_cautions_on_the_serving_versions_page_are_told(client, owner, project, 
     make_prompt(project)
     serving = make_trained(project, base, metrics={"kept_in_float32": 0.1})
     project.promotions.create(version=serving)
-    for kind in (Generation(version=serving, project=project), make_run(project, base)):  # no worker takes up either
-        kind.save()
-        type(kind).objects.filter(pk=kind.pk).update(state="queued", created_at=timezone.now() - timedelta(minutes=3))
+    for job in (Generation.objects.create(version=serving, project=project), make_run(project, base)):  # no worker takes either
+        type(job).objects.filter(pk=job.pk).update(state="queued", created_at=timezone.now() - timedelta(minutes=3))
     words = "v1 serves, and 1 caution stands on its page."
     assert words in page_of(client, owner) and 'href="/projects/taste/versions/1/">See v1</a>' in page_of(client, owner)
     RunEvent.objects.create(run=serving.run, line=1, kind="warning", data={"message": "9 of 20 pairs are too long."})
