@@ -20,7 +20,7 @@ from training.base_models import ModelError
 from training.dpo.batches import Batch
 from training.dpo.errors import ModelError as TrainerModelError
 from training.dpo.logprobs import Precision, batch_logprobs
-from training.dpo.model import fast_bfloat16, load_model, load_tokenizer
+from training.dpo.model import has_bfloat16, load_model, load_tokenizer
 
 KEPT_MODELS = 2  # in memory; one is loaded per directory and dtype
 COMPACT_AT = 0.25  # finished rows leave the batch when they are at least this share of it: copying the cache costs a step
@@ -106,7 +106,7 @@ def choose_dtype(serve_dtype: str, device: torch.device) -> tuple[str, str]:
     """What a version is computed in, with the reason. bfloat16 only if the version allows it and it is faster."""
     if serve_dtype != "bfloat16":
         return "float32", f"the version is served in {serve_dtype}: less would lose what it learned"
-    if not fast_bfloat16(device):
+    if not has_bfloat16(device):
         return "float32", f"this {device.type} has no bfloat16 arithmetic, which would make it slower"
     return "bfloat16", f"the version allows it and this {device.type} is faster in it"
 

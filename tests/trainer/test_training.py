@@ -165,7 +165,7 @@ def test_bfloat16_compute_trains_float32_weights(config: Build, train_here: Trai
 
 
 def test_auto_compute_gives_its_reason(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.dpo.model.fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("training.dpo.model.trains_faster_in_bfloat16", lambda device: True)
     small = of_kind(train_here(config("small", compute="auto", learning_rate=1e-6)), "start")[0]
     large = of_kind(train_here(config("large", compute="auto", learning_rate=1e-3)), "start")[0]
     assert small["compute"] == "float32" and "bfloat16 hides moves" in small["compute_reason"]

@@ -136,10 +136,10 @@ def test_two_models_are_kept_in_memory_at_most(tmp_path: Path, tiny_model, monke
 
 
 def test_precision_is_chosen_with_a_reason(monkeypatch) -> None:
-    monkeypatch.setattr(sampling, "fast_bfloat16", lambda device: False)
+    monkeypatch.setattr(sampling, "has_bfloat16", lambda device: False)
     cpu = torch.device("cpu")
     assert sampling.choose_dtype("bfloat16", cpu)[0] == "float32"
-    monkeypatch.setattr(sampling, "fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(sampling, "has_bfloat16", lambda device: True)
     assert sampling.choose_dtype("bfloat16", cpu)[0] == "bfloat16"
     assert sampling.choose_dtype("float32", cpu)[0] == "float32"
 

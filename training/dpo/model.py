@@ -74,8 +74,8 @@ def choose_precision(config: Config, steps: int) -> tuple[Precision, str]:
     if config.compute != "auto":
         return Precision(device, getattr(torch, config.compute)), f"{config.compute}: set in the config"
     travel = config.learning_rate * steps
-    if not fast_bfloat16(device):
-        return Precision(device, torch.float32), f"float32: this {name} has no fast bfloat16 arithmetic"
+    if not trains_faster_in_bfloat16(device):
+        return Precision(device, torch.float32), f"float32: on this {name} bfloat16 is not faster"
     if travel < BF16_LEAST_TRAVEL:
         reason = (
             f"float32: {steps} steps of {config.learning_rate:g} move a weight by {travel:.1e} at most, "
@@ -85,13 +85,28 @@ def choose_precision(config: Config, steps: int) -> tuple[Precision, str]:
     return Precision(device, torch.bfloat16), "bfloat16 over float32 weights: the updates are large enough to be seen"
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products have hardware; in emulation they are a hundred times slower than float32."""
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products have hardware; in emulation they are a hundred times slower than float32.
+
+    Enough for decoding, which waits for memory and reads half as much of it.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.exists() else ""
-    return any(flag in text for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    return any(flag in _cpu_flags() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def trains_faster_in_bfloat16(device: torch.device) -> bool:
+    """Whether large bfloat16 matrix products beat float32 ones. AVX-512's do not: measured, they have half the speed
+    (docs/experiments.md); those of AMX, of ARM and of GPUs do.
+    """
+    if device.type == "cuda":
+        return has_bfloat16(device)
+    return any(flag in _cpu_flags() for flag in ("amx_bf16", " bf16"))
+
+
+def _cpu_flags() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
 
 
 def _require_model_directory(directory: Path) -> None:

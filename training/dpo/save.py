@@ -13,7 +13,7 @@ from training.dpo.config import Config
 from training.dpo.errors import TrainerError
 from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
-from training.dpo.model import fast_bfloat16, load_model
+from training.dpo.model import has_bfloat16, load_model
 from training.dpo.storage import write_directory
 from training.dpo.tokens import Example
 
@@ -88,7 +88,7 @@ def measure_signal(run: Run, saved: Path, step: int) -> dict[str, Any]:
     for dtype in (torch.float32, torch.bfloat16):
         # Without bfloat16 hardware the rounded weights are computed with in float32: a hundred times faster, and the
         # rounding of the weights is what loses the signal.
-        native = dtype == torch.float32 or fast_bfloat16(exact.device)
+        native = dtype == torch.float32 or has_bfloat16(exact.device)
         served = _scores(run, _loaded(saved, exact.device, dtype, native), examples, exact, step)
         against = reference
         if dtype != torch.float32:
