@@ -1,6 +1,8 @@
 """A failure on our side: one message that says what happened and what next, in the shape that was asked for."""
 
 import errno
+import io
+import logging
 
 import pytest
 from django.db import OperationalError
@@ -89,3 +91,26 @@ def test_an_unknown_page_is_a_page(client, project, who, request):
     page = client.get("/nothing/")
     assert page.status_code == 404 and "Nothing here" in page.content.decode()
     assert client.get("/api/v1/nothing/").json()["code"] == "not_found"
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the server writes on its terminal."""
+    (terminal,) = [handler for handler in logging.getLogger().handlers if handler.name == "terminal"]
+    stream = io.StringIO()
+    monkeypatch.setattr(terminal, "stream", stream)
+    return stream
+
+
+def test_what_is_refused_takes_one_line_of_the_log(judge, project, log):
+    assert judge.get("/projects/taste/members/").status_code == 403
+    assert judge.get("/projects/nowhere/").status_code == 404
+    assert judge.get("/", HTTP_HOST="evil.example").status_code == 400
+    first, second, third = log.getvalue().splitlines()
+    assert "/projects/taste/members/" in first and "/projects/nowhere/" in second and "evil.example" in third
+
+
+@pytest.mark.parametrize("failing", [ZeroDivisionError("secret")], indirect=True)
+def test_what_failed_on_our_side_keeps_its_traceback(judge, project, failing, log):
+    assert judge.get("/projects/taste/compare/").status_code == 500
+    assert "Traceback" in log.getvalue() and "secret" in log.getvalue()
