@@ -1,4 +1,4 @@
-"""`python -m training.dpo CONFIG.json`"""
+"""`python -m training.dpo`: train on triples, score them."""
 
 import argparse
 import os
@@ -14,17 +14,18 @@ from training.dpo.stopping import Stopper
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one training; the exit code is 0 done, 1 failure, 2 bad input, 3 stopped and resumable."""
-    path = Path(parser().parse_args(argv).config)
+    """Run one command; the exit code is 0 done, 1 failure, 2 bad input, 3 stopped and resumable."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0].endswith(".json"):
+        words.insert(0, "train")
+    options = parser().parse_args(words)
     # Before torch is loaded: a thread that spins while it waits steals the core of the one it waits for. With one other
     # busy process on two cores, a step took ten times as long (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stopper = Stopper().listen()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is read from directories
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        config = read_config(path)
-        if config.stop_with_parent:
-            stopper.with_parent()
-        train(config.resolved(), stopper)
+        options.command(options)
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
@@ -38,26 +39,71 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with every setting in its help."""
-    settings = "\n".join(f"  {name:22} {_default(spec)}{spec.metadata['help']}" for name, spec in FIELDS.items())
-    presets = "\n".join(f"  {name:22} {preset.help}" for name, preset in PRESETS.items())
     about = argparse.ArgumentParser(
         prog="python -m training.dpo",
+        description="Train a language model on preferences by Direct Preference Optimization, and score triples with it.",
+        epilog="`python -m training.dpo CONFIG.json` is short for `train CONFIG.json`. exit codes: " + EXIT_CODES,
+    )
+    commands = about.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_score(commands)
+    return about
+
+
+EXIT_CODES = "0 done, 1 failure, 2 bad config, data or model, 3 stopped after a checkpoint."
+
+
+def _add_train(commands: Any) -> None:
+    settings = "\n".join(f"  {name:22} {_default(spec)}{spec.metadata['help']}" for name, spec in FIELDS.items())
+    presets = "\n".join(f"  {name:22} {preset.help}" for name, preset in PRESETS.items())
+    train = commands.add_parser(
+        "train",
+        help="train on a file of triples",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=(
-            "Train a language model on preferences by Direct Preference Optimization.\n"
-            "The same command again resumes a run that was stopped or killed, and does nothing when it is done."
-        ),
+        description="The same command again resumes a run that was stopped or killed, and does nothing when it is done.",
         epilog=(
             f"settings of CONFIG.json (default in brackets):\n{settings}\n\npresets:\n{presets}\n\n"
             "triples, one JSON object a line:\n"
             '  {"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "A"}],\n'
             '   "rejected": [{"role": "assistant", "content": "B"}], "weight": 1.0, "id": "any"}\n\n'
             "OUTPUT holds config.json, events.jsonl (one JSON object a line), checkpoint/ while running, model/ at the end.\n"
-            "exit codes: 0 done, 1 failure, 2 bad config, data or model, 3 stopped after a checkpoint."
+            f"exit codes: {EXIT_CODES}"
         ),
     )
-    about.add_argument("config", metavar="CONFIG.json", help="settings of the run")
-    return about
+    train.add_argument("config", metavar="CONFIG.json", type=Path, help="settings of the run")
+    train.set_defaults(command=run_train)
+
+
+def _add_score(commands: Any) -> None:
+    score = commands.add_parser(
+        "score",
+        help="log-probabilities and implicit rewards of a file of triples",
+        description="One JSON line per pair: log-probabilities in nats, and with a reference the implicit rewards. In float32.",
+    )
+    score.add_argument("triples", metavar="TRIPLES.jsonl", type=Path)
+    score.add_argument("--model", type=Path, required=True, help="directory of the version that scores")
+    score.add_argument("--reference", type=Path, help="directory of the reference, for rewards (default: none)")
+    score.add_argument("--output", type=Path, help="where the lines go (default: standard output)")
+    score.add_argument("--beta", type=float, default=0.1, help="scale of the rewards (default: %(default)s)")
+    score.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    score.add_argument("--max-prompt-tokens", type=int, default=4096, help="longer ones are refused (default: %(default)s)")
+    score.add_argument("--max-completion-tokens", type=int, default=4096, help="longer ones are refused (default: %(default)s)")
+    score.set_defaults(command=run_score)
+
+
+def run_train(options: argparse.Namespace) -> None:
+    stopper = Stopper().listen()
+    config = read_config(options.config)
+    if config.stop_with_parent:
+        stopper.with_parent()
+    train(config.resolved(), stopper)
+
+
+def run_score(options: argparse.Namespace) -> None:
+    from training.dpo.score import score_file, tell
+
+    limits = (options.max_prompt_tokens, options.max_completion_tokens)
+    tell(score_file(options.triples, options.model, options.reference, options.output, options.beta, options.device, limits))
 
 
 def read_config(path: Path) -> Config:
@@ -88,8 +134,6 @@ def tell_output(given: dict[str, Any], error: ConfigError) -> None:
 
 def train(config: Config, stopper: Stopper) -> None:
     """Make the output directory and run. torch is imported only now, so that --help and bad configs answer at once."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is read from directories
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     output = Path(config.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
