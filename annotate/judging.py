@@ -16,7 +16,7 @@ from .places import lock_comparison, recount_places
 from .queue import find_assignment, lease_again, storable
 from .refusals import JudgementRefused
 
-__all__ = ["CHOICES", "JudgementRefused", "outcome_of", "record_judgement", "undo_last_judgement"]
+__all__ = ["CHOICES", "JudgementRefused", "outcome_of", "record_judgement", "take_back_last"]
 
 # What can be chosen on the screen, and what it means when the first completion stands on the left (as A).
 CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
@@ -126,7 +126,7 @@ def _insert(judgement: Judgement) -> None:
 
 
 @transaction.atomic
-def undo_last_judgement(*, project: Project, annotator: User) -> Assignment | None:
+def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     """Takes back the annotator's latest answer, be it a judgement or a skip: leases its assignment to them again.
 
     Sides as before. A judgement's row stays, with `withdrawn_at`. None when there is nothing to undo, or they may no

@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                 ('leased_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('expires_at', models.DateTimeField()),
                 ('skip_reason', models.CharField(blank=True, max_length=200)),
+                ('skipped_at', models.DateTimeField(blank=True, null=True)),
                 ('annotator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to=settings.AUTH_USER_MODEL)),
                 ('comparison', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='annotate.comparison')),
             ],

@@ -19,7 +19,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from ..access import ProjectRequest, project_view
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
-from ..judging import JudgementRefused, record_judgement, undo_last_judgement
+from ..judging import JudgementRefused, record_judgement, take_back_last
 from ..markdown import render as render_markdown
 from ..models import Assignment
 from ..progress import progress_of
@@ -115,7 +115,7 @@ def compare_skip(request: ProjectRequest) -> HttpResponse:
 def compare_undo(request: ProjectRequest) -> HttpResponse:
     """Takes back the person's last judgement or skip and shows its pair again."""
     try:
-        assignment = undo_last_judgement(project=request.project, annotator=request.user)
+        assignment = take_back_last(project=request.project, annotator=request.user)
     except JudgementRefused as refusal:
         return refuse(request, 409, refusal.code, refusal.message)
     if assignment is None:

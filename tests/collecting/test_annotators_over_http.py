@@ -11,30 +11,19 @@ import pytest
 import requests
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, F, Q
-from django.utils import timezone
 
 from annotate.consensus import settle
-from annotate.models import Comparison, Judgement
+from annotate.models import Judgement
 from annotate.sign_in import create_sign_in_link
 from bench.demo.people import Page, Person
 from tests import builders
+from tests.collecting.leases import overbooked
 
 ANNOTATORS = 16
 REQUIRED = 3
 COMPARISONS = 24
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def overbooked() -> int:
-    """Comparisons with more live leases and standing judgements than they require, at this moment."""
-    live = Q(assignments__state="leased", assignments__expires_at__gt=timezone.now())
-    standing = Q(judgements__withdrawn_at=None, judgements__isnull=False)
-    counted = Comparison.objects.annotate(
-        leases=Count("assignments", filter=live, distinct=True), answers=Count("judgements", filter=standing, distinct=True)
-    )
-    return counted.filter(judgements_required__lt=F("leases") + F("answers")).count()
 
 
 class Annotator(Person):

@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Count, F, Q
-from django.utils import timezone
 
 from annotate.consensus import settle
-from annotate.judging import JudgementRefused, record_judgement, undo_last_judgement
+from annotate.judging import JudgementRefused, record_judgement, take_back_last
 from annotate.members import MemberRefused, remove_member
 from annotate.models import Assignment, Comparison, Judgement, Membership, Prompt
 from annotate.places import lock_comparison
@@ -25,7 +23,7 @@ from annotate.prompts import import_prompts
 from annotate.queue import claim_comparison, release_lapsed, skip_comparison, supersede
 from annotate.sign_in import create_sign_in_link, redeem
 from tests.builders import make_comparison, make_member, make_project, make_user, make_version
-from tests.collecting.clock import assert_places_add_up, run_out
+from tests.collecting.leases import assert_places_add_up, overbooked, run_out
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,16 +47,6 @@ def judge(assignment: Assignment, choice: str = "a", key: uuid.UUID | None = Non
     return record_judgement(annotator=assignment.annotator, assignment_id=assignment.pk, key=key or uuid.uuid4(), choice=choice)
 
 
-def overbooked() -> int:
-    """Comparisons with more live leases and standing judgements than they require: one query, one moment."""
-    live = Q(assignments__state="leased", assignments__expires_at__gt=timezone.now())
-    standing = Q(judgements__isnull=False, judgements__withdrawn_at=None)
-    counted = Comparison.objects.annotate(
-        leases=Count("assignments", filter=live, distinct=True), answers=Count("judgements", filter=standing, distinct=True)
-    )
-    return counted.filter(judgements_required__lt=F("leases") + F("answers")).count()
-
-
 class Worker:
     """One annotator who prefetches, submits twice now and then, skips and takes back."""
 
@@ -75,13 +63,13 @@ class Worker:
             claim_comparison(project=self.project, annotator=self.person, beside=shown)
             assert Assignment.objects.live().filter(annotator=self.person).count() <= 2
             self.answer(shown)
-            if self.random.random() < 0.1:
+            if self.random.random() < 0.25:  # often enough that some do, however the threads are scheduled
                 self.take_back()
 
     def take_back(self) -> None:
         """The last judgement, or the last skip if nobody has taken its place."""
         try:
-            again = undo_last_judgement(project=self.project, annotator=self.person)
+            again = take_back_last(project=self.project, annotator=self.person)
         except JudgementRefused:
             return
         if again:

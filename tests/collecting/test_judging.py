@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from annotate.judging import CHOICES, JudgementRefused, record_judgement, undo_last_judgement
+from annotate.judging import CHOICES, JudgementRefused, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, Judgement, Membership
 from annotate.queue import MAX_LEASES, claim_comparison, release_lapsed, skip_comparison
 from tests.builders import make_comparison, make_member, make_project
-from tests.collecting.clock import assert_places_add_up, run_out
+from tests.collecting.leases import assert_places_add_up, run_out
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_retry_is_answered_even_if_the_project_has_changed_since(project, leas
 
 def test_a_withdrawn_judgements_key_records_nothing_again(project, annotator, lease):
     first = judge(lease, "a", key := uuid.uuid4())
-    undo_last_judgement(project=project, annotator=annotator)
+    take_back_last(project=project, annotator=annotator)
     again = judge(lease, "a", key)
     assert again == first
     assert again.withdrawn_at
@@ -251,7 +251,7 @@ def test_a_skip_beside_a_late_answer_opens_no_place(project, bob, lease):
 
 def test_undo_gives_the_same_pair_back_with_the_same_sides(project, annotator, lease):
     judgement = judge(lease)
-    again = undo_last_judgement(project=project, annotator=annotator)
+    again = take_back_last(project=project, annotator=annotator)
     assert (again.pk, again.swapped, again.state) == (lease.pk, lease.swapped, "leased")
     judgement.refresh_from_db()
     assert judgement.withdrawn_at
@@ -268,7 +268,7 @@ def test_undo_shows_its_pair_first_and_gives_the_prefetched_one_back(project, an
     following = claim_comparison(project=project, annotator=annotator, beside=lease)
     judge(lease)
     after_that = claim_comparison(project=project, annotator=annotator, beside=following)
-    assert undo_last_judgement(project=project, annotator=annotator) == lease
+    assert take_back_last(project=project, annotator=annotator) == lease
     assert Assignment.objects.live().count() == MAX_LEASES
     assert claim_comparison(project=project, annotator=annotator) == lease
     assert claim_comparison(project=project, annotator=annotator, beside=lease) == following
@@ -286,7 +286,7 @@ def test_undo_of_a_late_answer_still_comes_first(project, annotator, lease):
     assert shown.comparison == other
     judge(lease)
     Assignment.objects.filter(pk=lease.pk).update(leased_at=shown.leased_at + timedelta(seconds=1))
-    undo_last_judgement(project=project, annotator=annotator)
+    take_back_last(project=project, annotator=annotator)
     assert claim_comparison(project=project, annotator=annotator) == lease
 
 
@@ -298,11 +298,11 @@ def test_undo_again_goes_one_further_back(project, annotator):
         leases.append(claim_comparison(project=project, annotator=annotator))
         judge(leases[-1])
     for expected in reversed(leases):
-        assert undo_last_judgement(project=project, annotator=annotator) == expected
+        assert take_back_last(project=project, annotator=annotator) == expected
         assert claim_comparison(project=project, annotator=annotator) == expected
         assert Assignment.objects.live().count() <= MAX_LEASES
         assert_places_add_up()
-    assert undo_last_judgement(project=project, annotator=annotator) is None
+    assert take_back_last(project=project, annotator=annotator) is None
 
 
 def test_undo_touches_only_ones_own_in_this_project(project, annotator, bob, lease):
@@ -310,8 +310,8 @@ def test_undo_touches_only_ones_own_in_this_project(project, annotator, bob, lea
     other = make_project()
     for person in (annotator, bob):
         Membership.objects.create(project=other, user=person, role="annotator")
-    assert undo_last_judgement(project=project, annotator=bob) is None
-    assert undo_last_judgement(project=other, annotator=annotator) is None
+    assert take_back_last(project=project, annotator=bob) is None
+    assert take_back_last(project=other, annotator=annotator) is None
     assert Judgement.objects.standing().count() == 1
 
 
@@ -320,13 +320,13 @@ def test_undo_asks_whether_they_may_still_judge(project, annotator, lease, role)
     judge(lease)
     membership = Membership.objects.filter(user=annotator)
     membership.update(role=role) if role else membership.delete()
-    assert undo_last_judgement(project=project, annotator=annotator) is None
+    assert take_back_last(project=project, annotator=annotator) is None
     assert Judgement.objects.standing().count() == 1
 
 
 def test_an_undone_pair_that_is_left_goes_to_somebody_else(project, annotator, bob, lease):
     judge(lease)
-    again = undo_last_judgement(project=project, annotator=annotator)
+    again = take_back_last(project=project, annotator=annotator)
     run_out(again)
     assert claim_comparison(project=project, annotator=bob).comparison == lease.comparison
     assert_places_add_up()
@@ -336,7 +336,7 @@ def test_undo_of_one_judgement_more_than_required(project, annotator, bob, lease
     run_out(lease)
     judge(claim_comparison(project=project, annotator=bob))
     judge(lease)
-    undo_last_judgement(project=project, annotator=annotator)
+    take_back_last(project=project, annotator=annotator)
     assert Comparison.objects.get().state == "done"
     assert_places_add_up()
 
@@ -346,15 +346,15 @@ def test_undo_after_a_skip_takes_the_skip_back_and_leaves_the_judgement_before_i
     make_comparison(project)
     following = claim_comparison(project=project, annotator=annotator)
     skip_comparison(annotator=annotator, assignment_id=following.pk, reason="The two are the same")
-    assert undo_last_judgement(project=project, annotator=annotator) == following
+    assert take_back_last(project=project, annotator=annotator) == following
     following.refresh_from_db()
     assert (following.state, following.skip_reason) == ("leased", "")
     assert Judgement.objects.standing().get() == judgement
     assert_places_add_up()
     judge(following)
-    assert undo_last_judgement(project=project, annotator=annotator) == following
-    assert undo_last_judgement(project=project, annotator=annotator) == lease
-    assert undo_last_judgement(project=project, annotator=annotator) is None
+    assert take_back_last(project=project, annotator=annotator) == following
+    assert take_back_last(project=project, annotator=annotator) == lease
+    assert take_back_last(project=project, annotator=annotator) is None
 
 
 def test_a_skip_whose_place_another_has_taken_is_not_taken_back(project, annotator, bob, lease):
@@ -362,5 +362,5 @@ def test_a_skip_whose_place_another_has_taken_is_not_taken_back(project, annotat
     theirs = claim_comparison(project=project, annotator=bob)
     assert theirs.comparison == lease.comparison
     with pytest.raises(JudgementRefused, match="Somebody else"):
-        undo_last_judgement(project=project, annotator=annotator)
+        take_back_last(project=project, annotator=annotator)
     assert_places_add_up()

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.judging import record_judgement, undo_last_judgement
+from annotate.judging import record_judgement, take_back_last
 from annotate.models import Judgement
 from annotate.progress import progress_of
 from annotate.queue import claim_comparison
@@ -36,7 +36,7 @@ def test_counts(project, annotator):
     judge(project, bob)
     judge(project, annotator)
     judged_today = progress_of(project=project, annotator=annotator)
-    undo_last_judgement(project=project, annotator=annotator)
+    take_back_last(project=project, annotator=annotator)
     progress = progress_of(project=project, annotator=annotator)
     assert (judged_today["mine_today"], judged_today["mine"], judged_today["done"]) == (1, 2, 3)
     assert progress == {

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from annotate import queue
-from annotate.judging import JudgementRefused, record_judgement, undo_last_judgement
+from annotate.judging import JudgementRefused, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, Membership
 from annotate.queue import (
     claim_comparison,
@@ -21,7 +21,7 @@ from annotate.queue import (
     supersede,
 )
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
-from tests.collecting.clock import assert_places_add_up, run_out
+from tests.collecting.leases import assert_places_add_up, run_out
 
 
 def judge(assignment, choice="a"):
@@ -373,7 +373,7 @@ def test_the_reasons_for_no_work(project, annotator, bob):
     assert "in a minute" in reason()
     judge(theirs)
     assert "has been judged" in reason()
-    undo_last_judgement(project=project, annotator=bob)
+    take_back_last(project=project, annotator=bob)
     skip_comparison(annotator=bob, assignment_id=theirs.pk)
     mine = claim_comparison(project=project, annotator=annotator)
     assert mine.comparison == comparison

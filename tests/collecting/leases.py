@@ -1,7 +1,8 @@
-"""Letting leases run out in tests without waiting."""
+"""Leases in tests: letting them run out without waiting, and counting the places that they and the judgements take."""
 
 from datetime import timedelta
 
+from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from annotate.models import Assignment, Comparison, Judgement
@@ -23,3 +24,13 @@ def assert_places_add_up() -> None:
         assert comparison.free_places == expected, f"{standing} judgements, {leased} leases, {comparison.free_places} free"
         if comparison.state != "retired":
             assert comparison.state == ("done" if standing >= comparison.judgements_required else "open")
+
+
+def overbooked() -> int:
+    """Comparisons with more live leases and standing judgements than they require: one query, one moment."""
+    live = Q(assignments__state="leased", assignments__expires_at__gt=timezone.now())
+    standing = Q(judgements__isnull=False, judgements__withdrawn_at=None)
+    counted = Comparison.objects.annotate(
+        leases=Count("assignments", filter=live, distinct=True), answers=Count("judgements", filter=standing, distinct=True)
+    )
+    return counted.filter(judgements_required__lt=F("leases") + F("answers")).count()
