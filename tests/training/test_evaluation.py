@@ -54,6 +54,17 @@ def test_without_held_out_prompts_there_is_nothing_to_describe(base) -> None:
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("others", [0, 3])
+def test_prompts_longer_than_the_context_are_left_out_of_a_description(base, project, var_dir, others) -> None:
+    make_tiny_model(var_dir / "models" / "child", seed=1)
+    child = builders.make_version(project, parent=base, directory="models/child")
+    for text in ["word " * 600] + [f"Question {number}?" for number in range(others)]:
+        builders.make_prompt(project, text, split=Split.HELDOUT)
+    describe_version(version=child)
+    assert child.completions.count() == others and "described_at" in child.metrics and ("kl" in child.metrics) == bool(others)
+
+
+@pytest.mark.torch
 def test_kl_from_itself_is_nothing_and_from_another_is_positive(base, var_dir) -> None:
     other = load_policy(make_tiny_model(var_dir / "models" / "other", seed=1))
     policy = load_policy(base.path)

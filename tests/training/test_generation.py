@@ -223,6 +223,17 @@ def test_it_ends_when_another_version_serves(base, prompts, answers) -> None:
     assert set(Comparison.objects.values_list("priority", flat=True)) == {1.0}  # not above the new version's
 
 
+def test_a_prompt_longer_than_the_models_context_is_dropped_with_the_reason(base, project) -> None:
+    long = builders.make_prompt(project, "word " * 600)
+    generation = generate(base)
+    assert generation.state == JobState.FAILED and generation.dropped_refused == 1
+    assert "and the model takes 512 with its answer. Shorten the prompt." in generation.error
+    builders.make_prompt(project)
+    generation = generate(base)
+    assert (generation.state, generation.progress, generation.dropped_refused) == (JobState.DONE, 1, 1)
+    assert not long.comparisons.exists() and not long.completions.exists()
+
+
 def test_a_queued_one_of_a_version_that_no_longer_serves_ends_without_loading_it(base, prompts) -> None:
     registry.promote(version=builders.make_version(base.project))
     (base.path / "config.json").unlink()  # loading it would fail
