@@ -128,6 +128,8 @@ def test_the_tiled_head_against_the_whole(with_bias: bool, monkeypatch: pytest.M
         return head.TiledLogprobs.apply(hidden, weight, bias, targets, torch.float64)
 
     assert torch.autograd.gradcheck(scores, (hidden, layer.weight, *bias))
+    frozen = [each.detach() for each in (layer.weight, *bias)]
+    assert torch.autograd.gradcheck(lambda hidden: scores(hidden, *frozen), (hidden,))
     whole = layer(hidden).log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(tiled_logprobs(layer, hidden, targets, torch.float64), whole, atol=1e-12)
 

@@ -83,8 +83,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def model_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """Parameters by name, each shared one once. Buffers are made from the config and need no keeping."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+    """Trained parameters by name, each shared one once. Frozen ones are the parent's; buffers are made from the config."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def optimizer_tensors(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -16,6 +16,8 @@ from training.dpo.errors import ConfigError
 
 FILE, TUNE = "file", "hyperparameter"
 
+PRESET_NAMES = ("paper", "small", "lora")
+
 # What each loss of losses.py takes; an option that the chosen loss does not take is refused, not ignored.
 LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
     "dpo": ("beta", "label_smoothing", "strength_offset"),
@@ -57,7 +59,7 @@ class Config:
     reference_cache: str | None = _setting(
         None, role=FILE, help="Directory that keeps reference log-probabilities; null: OUTPUT/reference-cache."
     )
-    preset: str | None = _setting(None, role=FILE, help="Named defaults, which other keys override.", choices=("paper", "small"))
+    preset: str | None = _setting(None, role=FILE, help="Named defaults, which other keys override.", choices=PRESET_NAMES)
 
     loss: str = _setting("dpo", help="Loss function; with label_smoothing, dpo is conservative DPO.", choices=tuple(LOSS_OPTIONS))
     beta: float = _setting(0.1, above=0, high=100, help="Strength of the pull towards the reference (β): larger stays closer.")
@@ -72,6 +74,14 @@ class Config:
     )
     tie_width: float = _setting(1.0, above=0, high=100, help="Reward margin within which dpo_ties takes answers to be equal.")
     unlikelihood_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the rejected answers in unlikelihood.")
+    lora_rank: int | None = _setting(
+        None, low=1, high=4096, help="Rank of LoRA adapters, which are trained instead of the weights; null: all weights."
+    )
+    lora_alpha: float | None = _setting(
+        None, above=0, high=1e6, help="Scale of the adapters, divided by rank; null: twice the rank."
+    )
+    lora_targets: str = _setting("all-linear", help="Names of the layers that get adapters, with commas; or all-linear.")
+    dora: bool = _setting(False, help="Train the adapters' direction and size apart (DoRA).")
     optimizer: str = _setting("rmsprop", help="RMSprop as in the paper, or AdamW.", choices=("rmsprop", "adamw"))
     learning_rate: float = _setting(1e-6, above=0, high=1, help="Step size after warm-up.")
     weight_decay: float = _setting(0.0, low=0, high=1, help="Decay of weight matrices per step, relative to the step size.")
@@ -171,6 +181,13 @@ PRESETS = {
             max_grad_norm=10.0, schedule="constant", epochs=2.0, compute="float32", heldout_every=5, checkpoint_every=10,
         ),
     ),
+    "lora": Preset(
+        help="Adapters of rank 16 instead of all weights: a fraction of the memory, for larger models.",
+        values=dict(
+            beta=0.1, optimizer="adamw", learning_rate=2e-4, batch_pairs=8, warmup_steps=150, max_grad_norm=10.0,
+            schedule="constant", epochs=2.0, lora_rank=16, heldout_every=5, checkpoint_every=10,
+        ),
+    ),
 }  # fmt: skip
 
 
@@ -217,10 +234,14 @@ def _hyperparameter(spec: dataclasses.Field, values: Mapping[str, Any]) -> Hyper
 
 
 def _unused_options(given: Mapping[str, Any]) -> list[str]:
-    """Options that are set and that the chosen loss does not take; beta scales the rewards shown, whatever the loss."""
+    """Options that are set and do nothing: the chosen loss does not take them, or there are no adapters.
+
+    beta always counts: it scales the rewards shown, whatever the loss.
+    """
     loss = given.get("loss", FIELDS["loss"].default)
     options = {name for names in LOSS_OPTIONS.values() for name in names} - {"beta", *LOSS_OPTIONS[loss]}
-    return [
+    lonely = [] if given.get("lora_rank") else [name for name in ("lora_alpha", "dora") if given.get(name)]
+    return [f"{name}: it is for LoRA only. Leave it out, or set lora_rank" for name in lonely] + [
         f"{name}: the loss {loss} does not take it. Leave it out, or choose {_listed(users)}"
         for name in sorted(options)
         if name in given and given[name] != FIELDS[name].default

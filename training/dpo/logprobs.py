@@ -21,6 +21,7 @@ from training.dpo.tokens import Example
 
 AGREEMENT = 1e-4  # nats per token that the two paths may differ by, in float32
 CHECKED_PAIRS = 4
+TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}  # unless the config says otherwise
 
 
 @dataclass(frozen=True)

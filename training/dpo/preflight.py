@@ -73,9 +73,10 @@ def check_generation_config(model: Any, directory: str) -> None:
 
 
 def check_space(output: Path, model: Any, optimizer_name: str) -> None:
-    """Raises StorageError when two checkpoints (the old one stays until the new one is whole) do not fit on the disk."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    needed = 2 * weights * (3 if optimizer_name == "adamw" else 2)
+    """Raises StorageError when two checkpoints (the old one stays until the new one is whole) or the model do not fit."""
+    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    trained = sum(size for size, is_trained in sizes if is_trained)
+    needed = max(2 * trained * (3 if optimizer_name == "adamw" else 2), sum(size for size, _ in sizes))
     free = shutil.disk_usage(output).free
     if free < needed:
         raise StorageError(

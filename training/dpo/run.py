@@ -25,8 +25,9 @@ from training.dpo.errors import (
 )
 from training.dpo.evaluate import Objective
 from training.dpo.events import EventLog
-from training.dpo.logprobs import Precision, Scorer, choose_path
+from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
+from training.dpo.lora import with_adapters
 from training.dpo.model import choose_precision, load_model, load_tokenizer, longest_row
 from training.dpo.optimizers import make_optimizer
 from training.dpo.preflight import (
@@ -44,7 +45,6 @@ from training.dpo.storage import exclusive, remove_partials, write_json
 from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
 
 PREFLIGHT_PAIRS = 8
-TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}  # unless the config says otherwise
 # Settings that may change between a run's start and its resumption, for they change no number.
 FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
 
@@ -167,9 +167,10 @@ def prepare(
     config: Config, data: Data, reference: Reference, scores: dict[str, torch.Tensor], steps: int,
     start: Scorer, log: EventLog, stopper: Stopper,
 ) -> Run:  # fmt: skip
+    model = with_adapters(start.model, config) if config.lora_rank else start.model
     return Run(
-        config=config, steps=steps, model=start.model,
-        optimizer=make_optimizer(config.optimizer, start.model, config.learning_rate, config.weight_decay),
+        config=config, steps=steps, model=model,
+        optimizer=make_optimizer(config.optimizer, model, config.learning_rate, config.weight_decay),
         precision=start.precision, path=start.path, train=data.train.examples, heldout=data.parts.get("heldout", []),
         reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
         log=log, stopper=stopper,
@@ -193,7 +194,8 @@ def preflight(run: Run, reference: Reference) -> Progress:
     progress = Progress()
     keep(run, progress)
     check_checkpoint(run.checkpoints / "step-00000000", run.model, run.optimizer)
-    run.log.write("preflight", reference_is_start=same, pairs=count, figures=figures)
+    trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
+    run.log.write("preflight", reference_is_start=same, pairs=count, figures=figures, trained_parameters=trained)
     return progress
 
 

@@ -13,6 +13,7 @@ from training.dpo.config import Config
 from training.dpo.errors import TrainerError
 from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
+from training.dpo.lora import is_adapted, merged, save_adapter
 from training.dpo.model import has_bfloat16, load_model
 from training.dpo.storage import write_directory
 from training.dpo.tokens import Example
@@ -28,11 +29,13 @@ def save_version(run: Run, progress: Progress, tokenizer: Any, details: dict[str
     record: dict[str, Any] = {}
 
     def fill(partial: Path) -> None:
+        examples = signal_examples(run)
+        trained_N2 = _scores(run, run.model, examples, _exact(run), progress.step)
         attend_with(run.model)
-        run.model.save_pretrained(partial, safe_serialization=True)
+        save_weights(run.model, partial)
         tokenizer.save_pretrained(partial)
         record.update(describe(run.config, progress, details))
-        record["signal"] = measure_signal(run, partial, progress.step)
+        record["signal"] = measure_signal(run, trained_N2, examples, partial, progress.step)
         record["serve_dtype"] = serving_dtype(record["signal"])
         (partial / "README.md").write_text(model_card(record), encoding="utf-8")
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
@@ -68,18 +71,28 @@ def library_versions() -> dict[str, str]:
     }
 
 
+def save_weights(model: Any, directory: Path) -> None:
+    """Whole weights, which anything loads; of adapters also the adapter alone, in a directory of its own."""
+    if is_adapted(model):
+        save_adapter(model, directory)
+        model = merged(model)
+    model.save_pretrained(directory, safe_serialization=True)
+
+
+def signal_examples(run: Run) -> list[Example]:
+    return (run.heldout or run.train)[:SIGNAL_PAIRS]
+
+
 @torch.no_grad()
-def measure_signal(run: Run, saved: Path, step: int) -> dict[str, Any]:
+def measure_signal(run: Run, trained: torch.Tensor, examples: list[Example], saved: Path, step: int) -> dict[str, Any]:
     """How much of log π/π_ref survives when the saved version is loaded in each precision it may be served in.
 
-    a are the log-ratios of the weights in memory (float32), b those of the files in a precision, policy and reference
-    both: the share kept is 1 − ‖a − b‖² / ‖a‖², None when nothing was learned (‖a‖ = 0).
+    a are the log-ratios of the weights in memory (float32; `trained` their log-probabilities), b those of the files in a
+    precision, policy and reference both: the share kept is 1 − ‖a − b‖² / ‖a‖², None when nothing was learned (‖a‖ = 0).
     """
     name = "heldout" if run.heldout else "train"
-    examples = (run.heldout or run.train)[:SIGNAL_PAIRS]
-    exact = Precision(run.precision.device, torch.float32)
+    exact = _exact(run)
     base = Path(str(run.config.reference))
-    trained = _scores(run, run.model, examples, exact, step)
     if run.precision.compute == torch.float32:
         reference = run.reference[name][: len(examples)]
     else:
@@ -143,6 +156,10 @@ def model_card(record: dict[str, Any]) -> str:
         'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")\n```\n\n'
         "`prefloop.json` has the parent, the data's hash, all settings, metrics and library versions.\n"
     )
+
+
+def _exact(run: Run) -> Precision:
+    return Precision(run.precision.device, torch.float32)
 
 
 def _loaded(directory: Path, device: torch.device, dtype: torch.dtype, native: bool) -> Any:

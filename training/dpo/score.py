@@ -12,10 +12,9 @@ from tqdm import tqdm
 
 from training.dpo.data import read_triples
 from training.dpo.errors import storage_error
-from training.dpo.logprobs import Precision, Scorer, choose_path
+from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.losses import implicit_reward
 from training.dpo.model import load_model, load_tokenizer, longest_row
-from training.dpo.run import TOKENS_AT_ONCE
 from training.dpo.tokens import Example, Limits, require_pairs, tokenise
 
 
