@@ -9,19 +9,24 @@ from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.models import Version
 
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
-OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "label_smoothing", "seed")
+OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "loss", "label_smoothing", "nll_weight", "lora_rank", "seed")
+NOT_OFFERED = {"loss": {"dpo_ties"}}  # a dataset holds no ties
+PRESET_LABELS = {"lora": "LoRA"}
 LABELS = {
     "epochs": "Epochs",
     "learning_rate": "Learning rate",
     "beta": "β (pull to the reference)",
     "batch_pairs": "Pairs per step",
+    "loss": "Loss",
     "label_smoothing": "Label smoothing ε",
+    "nll_weight": "Weight of the NLL term",
+    "lora_rank": "LoRA rank",
     "seed": "Seed",
 }
 
 
 def preset_choices() -> list[tuple[str, str]]:
-    return [(name, name.capitalize()) for name in PRESETS]
+    return [(name, PRESET_LABELS.get(name, name.capitalize())) for name in PRESETS]
 
 
 class WithErrorsAtTheFields:
@@ -65,16 +70,24 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
         return [{"field": self[name], "as_preset": _as_preset(name)} for name in OFFERED]
 
     @property
-    def overrides(self) -> dict[str, float | int]:
-        return {name: value for name in OFFERED if (value := self.cleaned_data.get(name)) is not None}
+    def overrides(self) -> dict[str, float | int | str]:
+        return {name: value for name in OFFERED if (value := self.cleaned_data.get(name)) not in (None, "")}
 
 
 def _as_preset(name: str) -> str:
     values = {label: PRESETS[preset].values.get(name, FIELDS[name].default) for preset, label in preset_choices()}
-    return " · ".join(f"{label} {value:g}" for label, value in values.items())
+    return " · ".join(f"{label} {_plainly(value)}" for label, value in values.items())
+
+
+def _plainly(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def _field(setting: Hyperparameter) -> forms.Field:
+    if setting.choices:
+        offered = [(choice, choice) for choice in setting.choices if choice not in NOT_OFFERED.get(setting.name, ())]
+        choices = [("", "As the preset"), *offered]
+        return forms.ChoiceField(choices=choices, required=False, label=LABELS[setting.name], help_text=setting.help)
     kind = forms.IntegerField if setting.type == "int" else forms.FloatField
     field = kind(
         required=False, min_value=setting.low, max_value=setting.high, label=LABELS[setting.name], help_text=setting.help

@@ -263,6 +263,12 @@ def test_train_starts_a_run_and_shows_it(client, owner, project, judged):
     assert run.dataset.train_count == 3
 
 
+def test_train_with_another_loss_and_adapters(client, owner, project, judged):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    assert client.post(TRAIN, {"preset": "lora", "loss": "ipo", "nll_weight": "0.2", "lora_rank": "8"}).status_code == 302
+    assert Run.objects.get().settings == {"preset": "lora", "overrides": {"loss": "ipo", "nll_weight": 0.2, "lora_rank": 8}}
+
+
 def test_train_from_another_version(client, manager, project, judged, base):
     older = make_version(project)
     client.force_login(manager, "django.contrib.auth.backends.ModelBackend")
@@ -277,6 +283,8 @@ def test_train_from_another_version(client, manager, project, judged, base):
         ({"preset": "small", "beta": "much"}, "Enter a number."),
         ({"preset": "small", "beta": "0"}, "Must be above 0."),
         ({"preset": "small", "label_smoothing": "0.5"}, "Must be below 0.5."),
+        ({"preset": "small", "loss": "dpo_ties"}, "not one of the available choices"),
+        ({"preset": "small", "loss": "hinge", "label_smoothing": "0.1"}, "label_smoothing: the loss hinge does not take it."),
         ({"preset": "small", "batch_pairs": "0"}, "greater than or equal to 1"),
         ({"preset": "small", "learning_rate": "nan"}, "Enter a number."),
         ({"preset": "small", "parent": "999999"}, "not one of the available choices"),
