@@ -22,6 +22,7 @@ from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
 from ..judging import JudgementRefused, record_judgement, take_back_last
 from ..markdown import render as render_markdown
 from ..models import Assignment
+from ..models.assignment import AssignmentState
 from ..progress import progress_of
 from ..queue import claim_comparison, explain_no_work, renew_lease, skip_comparison
 
@@ -32,6 +33,12 @@ SKIP_REASONS = [
     "Offensive or unsafe",
     "Cannot be displayed",
 ]
+
+LOST = {
+    AssignmentState.JUDGED: "The comparison that was open here has been judged, in another tab or window of yours.",
+    AssignmentState.SKIPPED: "The comparison that was open here has been skipped, in another tab or window of yours.",
+}
+LOST_TO_THE_QUEUE = "The comparison you had open went back to the queue, because the page was away for too long."
 
 
 def for_same_person(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -78,7 +85,7 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
         return refuse(request, 422, "invalid", "Some fields are not valid.", form)
     asked = form.cleaned_data
     try:
-        record_judgement(
+        judgement = record_judgement(
             annotator=request.user,
             assignment_id=asked["assignment"],
             key=asked["key"],
@@ -88,6 +95,8 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
         )
     except JudgementRefused as refusal:
         return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
+    if judgement.key != asked["key"]:
+        return accept(request, "You had judged this pair already. That answer stands; Undo takes it back.", already=True)
     return accept(request, "Saved.")
 
 
@@ -137,12 +146,14 @@ def said_before(assignment: Assignment) -> str:
 @project_view(may="may_judge")
 @for_same_person
 def compare_renew(request: ProjectRequest) -> HttpResponse:
-    """Keeps a lease while its page is visible. `held` is false when the lease is lost."""
+    """Keeps a lease while its page is visible. `held` is false when the lease is lost; then `message` says how."""
     form = AssignmentForm(request.POST)
     if not form.is_valid():
         return refuse(request, 422, "invalid", "That comparison has no such name.", form)
     assignment = find_own(request, form.cleaned_data["assignment"])
-    return JsonResponse({"held": assignment is not None and renew_lease(assignment=assignment)})
+    if assignment and renew_lease(assignment=assignment):
+        return JsonResponse({"held": True})
+    return JsonResponse({"held": False, "message": LOST.get(assignment and assignment.state, LOST_TO_THE_QUEUE)})
 
 
 def find_own(request: ProjectRequest, assignment_id: uuid.UUID | None) -> Assignment | None:
@@ -156,12 +167,13 @@ def wants_json(request: ProjectRequest) -> bool:
     return request.headers.get("Accept", "").startswith("application/json")
 
 
-def accept(request: ProjectRequest, text: str) -> HttpResponse:
+def accept(request: ProjectRequest, text: str, already: bool = False) -> HttpResponse:
+    """`already`: another answer than the one that was sent now stands."""
     if wants_json(request):
         progress = progress_of(project=request.project, annotator=request.user)
         shown = {name: progress[name] for name in ("mine_today", "done", "open")}
-        return JsonResponse({"message": text, "progress": shown})
-    messages.success(request, text)
+        return JsonResponse({"message": text, "already": already, "progress": shown})
+    messages.add_message(request, messages.INFO if already else messages.SUCCESS, text)
     return redirect("compare", request.project.slug)
 
 

@@ -26,7 +26,10 @@
     onSettled(item, { outcome, body }) {
       if (outcome === "ok") {
         if (body.progress) showProgress(body.progress);
-        if (item.kind === "judge") say(`Saved: ${item.label}`);
+        if (body.already) {
+          say("");
+          tell(body.message); // another answer stands
+        } else if (item.kind === "judge") say(`Saved: ${item.label}`);
       } else tell(`Your answer “${item.label}” was not recorded. ${body?.message ?? ""}`);
     },
     onChange: showBanner,
@@ -245,7 +248,8 @@
     const { outcome, body } = await Prefloop.post(undo, { person }, { html: true });
     setBusy(false);
     if (outcome === "ok") {
-      ahead = idOf(pairNow()) ? [source] : []; // the pair on screen comes next; the server has released the one after it
+      const onScreen = idOf(pairNow()); // comes next, unless it is the one taken back; the server has released the one after it
+      ahead = onScreen && onScreen !== idOf(parse(body)) ? [source] : [];
       tell("");
       show(body);
       say("Taken back");
@@ -257,14 +261,14 @@
   async function keepLeases() {
     if (document.visibilityState !== "visible" || busy) return;
     const current = idOf(pairNow());
-    const leased = [current, ...ahead.map((html) => idOf(parse(html)))].filter(Boolean);
+    const leased = [...ahead.map((html) => idOf(parse(html))), current].filter(Boolean); // the one on screen last: then all is known
     for (const assignment of leased) {
       const { outcome, body } = await Prefloop.post(renew, { person, assignment });
       if (outcome !== "ok" || body.held) continue;
       ahead = ahead.filter((html) => idOf(parse(html)) !== assignment);
       if (assignment === idOf(pairNow()) && !busy) {
-        tell("The comparison you had open went back to the queue, because the page was away for too long. Here is the next one.");
-        return advance("The comparison went back to the queue. Next comparison.");
+        tell(`${body.message} Here is the next one.`);
+        return advance("Next comparison.");
       }
     }
     prefetch();

@@ -154,7 +154,7 @@ def test_next_beside_somebody_elses_assignment(page, comparisons, client, at, pr
 def test_the_script_is_answered_in_json(page, comparisons, choice):
     answer = page.judge(choice=choice, seconds="3.5", rationale="clearer")
     assert answer.status_code == 200
-    assert answer.json() == {"message": "Saved.", "progress": {"mine_today": 1, "done": 1, "open": 2}}
+    assert answer.json() == {"message": "Saved.", "already": False, "progress": {"mine_today": 1, "done": 1, "open": 2}}
     judgement = Judgement.objects.get()
     assert (judgement.seconds, judgement.rationale) == (3.5, "clearer")
 
@@ -173,6 +173,16 @@ def test_a_plain_form_is_led_to_the_next_pair(page, comparisons):
     answer = page.judge(script=False)
     assert answer.status_code == 302
     assert Judgement.objects.count() == 1 and page.shown() != before
+
+
+def test_another_answer_to_a_judged_pair_is_told_which_one_stands(page, comparisons, client):
+    shown = page.shown()
+    assert page.judge(assignment=shown, choice="a").json()["already"] is False
+    again = page.judge(assignment=shown, choice="b")
+    assert again.status_code == 200 and again.json()["already"] and "That answer stands" in again.json()["message"]
+    assert page.judge(script=False, assignment=shown, choice="b").status_code == 302
+    assert "That answer stands" in page.open().content.decode()
+    assert Judgement.objects.count() == 1
 
 
 def test_the_same_key_twice_is_one_judgement(page, comparisons):
@@ -264,12 +274,24 @@ def test_nothing_to_undo(page, comparisons, client, at):
     assert client.post(at("compare_undo")).status_code == 409
 
 
-def test_renew_says_whether_the_lease_is_held(page, comparisons, client, at):
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (AssignmentState.JUDGED, "has been judged, in another tab"),
+        (AssignmentState.SKIPPED, "has been skipped, in another tab"),
+        (AssignmentState.EXPIRED, "went back to the queue"),
+    ],
+)
+def test_renew_says_whether_the_lease_is_held_and_else_why_not(page, comparisons, client, at, state, words):
+    def renew(name: object) -> dict:
+        return client.post(at("compare_renew"), {"assignment": name}, **JSON).json()
+
     shown = page.shown()
-    assert client.post(at("compare_renew"), {"assignment": shown}, **JSON).json() == {"held": True}
-    Assignment.objects.update(state=AssignmentState.EXPIRED)
-    assert client.post(at("compare_renew"), {"assignment": shown}, **JSON).json() == {"held": False}
-    assert client.post(at("compare_renew"), {"assignment": uuid.uuid4()}, **JSON).json() == {"held": False}
+    assert renew(shown) == {"held": True}
+    Assignment.objects.update(state=state)
+    lost = renew(shown)
+    assert lost["held"] is False and words in lost["message"]
+    assert renew(uuid.uuid4())["held"] is False
     assert client.post(at("compare_renew"), {"assignment": "x"}, **JSON).status_code == 422
 
 
