@@ -40,6 +40,8 @@ def test_an_option_the_loss_does_not_take_is_refused() -> None:
         Config.from_dict({**PATHS, "loss": "hinge", "label_smoothing": 0.1})
     with pytest.raises(ConfigError, match=r"tie_width: the loss dpo does not take it. Leave it out, or choose dpo_ties"):
         Config.from_dict({**PATHS, "tie_width": 2.0})
+    with pytest.raises(ConfigError, match=r"reference: with sft_epochs it is what SFT makes"):
+        Config.from_dict({**PATHS, "sft_epochs": 1, "reference": "other"})
     with pytest.raises(ConfigError, match=r"dora: it is for LoRA only. Leave it out, or set lora_rank"):
         Config.from_dict({**PATHS, "dora": True})
     assert Config.from_dict({**PATHS, "loss": "sft", "beta": 0.5, "label_smoothing": 0.0}).loss == "sft"

@@ -20,11 +20,16 @@ from training.dpo.errors import (
     OtherRunError,
     OutputBusyError,
     PreflightError,
+    Stopped,
     StorageError,
+    TrainerError,
 )
 from training.dpo.logprobs import Scorer
 from training.dpo.optimizers import learning_rate_at
+from training.dpo.packing import packed_length
+from training.dpo.stopping import Stopper
 from training.dpo.storage import exclusive
+from training.dpo.tokens import Example
 
 from .conftest import read_events
 from .tiny import make_row, make_tiny_model, write_rows
@@ -249,6 +254,66 @@ def test_non_finite_loss_names_the_rows(config: Build, train_here: Train, monkey
     assert read_events(output)[-1]["event"] == "error"
     monkeypatch.undo()
     assert same(weights(train_here(settings)), weights(train_here(config("unbroken"))))
+
+
+def test_out_of_memory_halves_the_micro_batches_and_changes_nothing_else(
+    config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"micro_batch_tokens": 400, "optimizer": "rmsprop", "max_steps": 3, "heldout": 0}
+    roomy, real = train_here(config("roomy", **settings)), Scorer.logprobs
+
+    def cramped(scorer: Scorer, examples: list[Example]) -> torch.Tensor:
+        if torch.is_grad_enabled() and sum(packed_length(example) for example in examples) > 100:
+            raise torch.OutOfMemoryError("no")
+        return real(scorer, examples)
+
+    monkeypatch.setattr(Scorer, "logprobs", cramped)
+    output = train_here(config("cramped", **settings))
+    assert [event["code"] for event in of_kind(output, "warning")][:2] == ["out_of_memory"] * 2
+    assert "going on with 100 tokens at once" in of_kind(output, "warning")[1]["message"]
+    losses = [[event["loss"] for event in of_kind(each, "step")] for each in (output, roomy)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_out_of_memory_with_single_tokens_is_said(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(scorer: Scorer, examples: list[Example]) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("no")
+        return torch.zeros(len(examples), 2) - 1.0
+
+    monkeypatch.setattr(Scorer, "logprobs", never)
+    with pytest.raises(TrainerError, match=r"^out of memory\. Lower micro_batch_tokens"):
+        train_here(config(heldout=0))
+
+
+def test_sft_first_makes_start_and_reference(config: Build, train_here: Train, tiny_model_dir: Path) -> None:
+    settings = config(sft_epochs=2.0, max_steps=2)
+    output = train_here(settings)
+    sft = output / "sft"
+    assert [event["event"] for event in read_events(sft)][-1] == "done"
+    assert of_kind(sft, "step")[-1]["loss"] < of_kind(sft, "step")[0]["loss"]
+    assert of_kind(output, "step")[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert [event["done"] for event in of_kind(output, "sft")] == [1, 2, 3, 4, 5]
+    start, parent = load_file(sft / "model" / "model.safetensors"), load_file(tiny_model_dir / "model.safetensors")
+    assert not same(start, parent) and not same(weights(output), start)
+    again = weights(output)
+    assert same(weights(train_here(settings)), again)
+
+
+def test_sft_first_stopped_and_resumed(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = train_here(config("unbroken", sft_epochs=2.0, max_steps=2))
+    settings, real = config("stopped", sft_epochs=2.0, max_steps=2), Stopper.check
+    for stop_at in (3, 1):  # in SFT, then in DPO
+
+        def check(stopper: Stopper, step: int, stop_at: int = stop_at) -> None:
+            stopper.reason = "SIGTERM" if step == stop_at else None
+            real(stopper, step)
+
+        monkeypatch.setattr(Stopper, "check", check)
+        with pytest.raises(Stopped):
+            train_here(settings)
+    monkeypatch.undo()
+    assert same(weights(train_here(settings)), weights(unbroken))
 
 
 def test_chosen_answers_that_fall_are_warned_of_once(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:

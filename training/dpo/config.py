@@ -74,6 +74,10 @@ class Config:
     )
     tie_width: float = _setting(1.0, above=0, high=100, help="Reward margin within which dpo_ties takes answers to be equal.")
     unlikelihood_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the rejected answers in unlikelihood.")
+    sft_epochs: float | None = _setting(
+        None, above=0, high=1000,
+        help="Epochs of SFT on the chosen answers first; its result is then start and reference. Null: none.",
+    )  # fmt: skip
     lora_rank: int | None = _setting(
         None, low=1, high=4096, help="Rank of LoRA adapters, which are trained instead of the weights; null: all weights."
     )
@@ -240,13 +244,19 @@ def _unused_options(given: Mapping[str, Any]) -> list[str]:
     """
     loss = given.get("loss", FIELDS["loss"].default)
     options = {name for names in LOSS_OPTIONS.values() for name in names} - {"beta", *LOSS_OPTIONS[loss]}
+    own_reference = given.get("sft_epochs") and given.get("reference") not in (None, given.get("model"))
+    faults = ["reference: with sft_epochs it is what SFT makes. Leave one of them out"] if own_reference else []
     lonely = [] if given.get("lora_rank") else [name for name in ("lora_alpha", "dora") if given.get(name)]
-    return [f"{name}: it is for LoRA only. Leave it out, or set lora_rank" for name in lonely] + [
-        f"{name}: the loss {loss} does not take it. Leave it out, or choose {_listed(users)}"
-        for name in sorted(options)
-        if name in given and given[name] != FIELDS[name].default
-        for users in [[other for other, names in LOSS_OPTIONS.items() if name in names]]
-    ]
+    return (
+        faults
+        + [f"{name}: it is for LoRA only. Leave it out, or set lora_rank" for name in lonely]
+        + [
+            f"{name}: the loss {loss} does not take it. Leave it out, or choose {_listed(users)}"
+            for name in sorted(options)
+            if name in given and given[name] != FIELDS[name].default
+            for users in [[other for other, names in LOSS_OPTIONS.items() if name in names]]
+        ]
+    )
 
 
 def _listed(names: list[str]) -> str:

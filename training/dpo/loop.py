@@ -3,7 +3,7 @@
 import dataclasses
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
-from training.dpo.errors import NonFiniteError, Stopped
+from training.dpo.errors import NonFiniteError, Stopped, is_out_of_memory
 from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
@@ -31,6 +31,7 @@ class Progress:
     """What a checkpoint keeps besides tensors. The position in the data follows from `step`."""
 
     step: int = 0
+    halvings: int = 0  # of the token budget, after running out of memory
     evaluated: int = -1  # the last step whose held-out pairs were evaluated
     seconds: float = 0.0  # spent in steps
     chosen_gain: float = 0.0  # running mean of log π/π_ref of chosen completions, in nats
@@ -60,9 +61,9 @@ class Run:
     def objective(self) -> Objective:
         return Objective.of(self.config)
 
-    @property
-    def policy(self) -> Scorer:
-        return self.scorer(self.model)
+    def policy(self, halvings: int = 0) -> Scorer:
+        """The policy, with the token budget halved so often."""
+        return Scorer(self.model, self.precision, replace(self.path, budget=max(1, self.path.budget >> halvings)))
 
     def scorer(self, model: Any, precision: Precision | None = None) -> Scorer:
         """Another model, scored as this run's policy is."""
@@ -96,6 +97,23 @@ def train(run: Run, progress: Progress) -> None:
 
 
 def train_step(run: Run, progress: Progress) -> None:
+    """One optimizer step; where memory runs out, the same step again in smaller micro-batches."""
+    while True:
+        try:
+            return step_once(run, progress)
+        except Exception as error:
+            if not is_out_of_memory(error) or run.path.budget >> progress.halvings <= 1:
+                raise
+        run.optimizer.zero_grad(set_to_none=True)
+        progress.halvings += 1
+        budget = run.path.budget >> progress.halvings
+        message = f"out of memory; going on with {budget} tokens at once, which changes speed only. Set micro_batch_tokens to it."
+        run.log.write("warning", step=progress.step, code="out_of_memory", message=message)
+        if run.precision.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def step_once(run: Run, progress: Progress) -> None:
     """One optimizer step over one batch, in micro-batches whose gradients add up to the batch's mean loss."""
     began, config = time.monotonic(), run.config
     places = step_indices(progress.step, len(run.train), config.batch_pairs, config.epochs, config.max_steps, config.seed)
@@ -103,10 +121,11 @@ def train_step(run: Run, progress: Progress) -> None:
     reference_B2 = run.reference["train"][places]
     policy_B2 = torch.zeros(len(places), 2)
     weights_B = weights_of(examples)
-    for part in run.policy.micro_batches(examples):
+    policy = run.policy(progress.halvings)
+    for part in policy.micro_batches(examples):
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
         pairs = [examples[i] for i in part]
-        policy_P2 = run.policy.logprobs(pairs)
+        policy_P2 = policy.logprobs(pairs)
         losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[part], pairs))
         _require_finite(losses_P, pairs, progress.step)
         (losses_P * weights_B[part].to(losses_P.device)).sum().div(len(places)).backward()
@@ -144,7 +163,7 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
     if progress.step == 0 and run.starts_at_reference:
         scores_N2 = run.reference["heldout"]  # of the same weights, as the preflight has shown
     else:
-        scores_N2 = run.policy.score(run.heldout, lambda done: run.stopper.check(progress.step))
+        scores_N2 = run.policy(progress.halvings).score(run.heldout, lambda done: run.stopper.check(progress.step))
     progress.heldout = metrics(scores_N2, run.reference["heldout"], run.heldout, run.objective)
     progress.evaluated = progress.step
     run.log.write("heldout", step=progress.step, **progress.heldout, pairs=len(run.heldout))

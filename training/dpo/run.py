@@ -11,7 +11,7 @@ import torch
 
 from training.dpo.batches import steps_total
 from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
-from training.dpo.config import Config
+from training.dpo.config import FIELDS, LOSS_OPTIONS, Config
 from training.dpo.data import file_sha256, read_triples
 from training.dpo.errors import (
     ConfigError,
@@ -24,7 +24,7 @@ from training.dpo.errors import (
     storage_error,
 )
 from training.dpo.evaluate import Objective
-from training.dpo.events import EventLog
+from training.dpo.events import Event, EventLog
 from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.lora import with_adapters
@@ -97,6 +97,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
         write_json(output / "config.json", config.to_dict(), "the config")
     if config.threads:
         torch.set_num_threads(config.threads)
+    config = after_sft(config, stopper, log)
     data = read_data(config)
     steps = steps_total(len(data.train.examples), config.batch_pairs, config.epochs, config.max_steps)
     precision, reason = choose_precision(config, steps)
@@ -115,6 +116,28 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     train(prepared, progress)
     record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
     conclude(output, record, log)
+
+
+def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
+    """The config of what follows SFT on the chosen answers, which is a run of its own in OUTPUT/sft: the paper's recipe where
+    there is no SFT model (arXiv:2305.18290, section 4). Resumes like any run.
+    """
+    if not config.sft_epochs:
+        return config
+
+    def show(event: Event) -> None:
+        if event["event"] == "step":
+            log.write("sft", done=event["step"], of=event["steps"], loss=event["loss"])
+
+    output = Path(config.output) / "sft"
+    output.mkdir(exist_ok=True)
+    alone = {name: FIELDS[name].default for name in {option for names in LOSS_OPTIONS.values() for option in names}}
+    phase = replace(
+        config, **alone, loss="sft", nll_weight=0.0, sft_epochs=None, epochs=config.sft_epochs, max_steps=None, output=str(output)
+    )
+    run(phase, stopper, EventLog(output / "events.jsonl", show))
+    model = str(output / "model")
+    return replace(config, model=model, reference=model)
 
 
 def read_data(config: Config) -> Data:
