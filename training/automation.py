@@ -30,7 +30,7 @@ RETRY_AFTER_FAILURE = timedelta(seconds=30)  # a generation that could not begin
 RETRY_GENERATION_AFTER = timedelta(minutes=5)  # the longest pause after those, and the first after one that sampled in vain
 MOST_IN_VAIN = 5  # each waits twice as long as the one before, up to 80 minutes
 SETTLED_AFTER = timedelta(seconds=10)  # files that changed later than this may still be on their way
-DESCRIBE_TRIES = 3
+DESCRIBE_TRIES = 3  # in a day, and since the model's files have changed
 LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
 KEEP_TASKS = timedelta(days=1)  # finished ones
 GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was killed
@@ -96,9 +96,9 @@ def _has_changed(version: Version, *, since: datetime) -> bool:
 
 
 def files_changed_at(directory: Path) -> datetime | None:
-    """When a file in it was last written, moved or put back; None if it is not there."""
+    """When a file in it, or the directory itself, was last written, moved or put back; None if it is not there."""
     try:
-        times = [path.stat().st_ctime for path in (directory, *directory.iterdir())]
+        times = [path.stat().st_ctime for path in (directory.parent, directory, *directory.iterdir())]
     except OSError:
         return None
     return datetime.fromtimestamp(max(times), UTC)
@@ -156,14 +156,17 @@ def _tasks_for(task: Task, pk: int):
 
 
 def describe_versions() -> None:
-    """Versions of which nobody has seen samples yet. Given up after DESCRIBE_TRIES in a day that failed or were killed."""
-    for pk in Version.objects.exclude(metrics__has_key="described_at").values_list("pk", flat=True):
-        known = _tasks_for(tasks.describe_version, pk)
+    """Versions of which nobody has seen samples yet."""
+    for version in Version.objects.exclude(metrics__has_key="described_at"):
+        known = _tasks_for(tasks.describe_version, version.pk)
         at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
         if known.filter(Q(status=TaskResultStatus.READY) | at_work).exists():
             continue
-        if known.exclude(status__in=[TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL]).count() < DESCRIBE_TRIES:
-            tasks.describe_version.enqueue(pk)
+        in_vain = known.exclude(status__in=[TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL])  # they failed or were killed
+        if changed := files_changed_at(version.path):
+            in_vain = in_vain.filter(enqueued_at__gt=changed)
+        if in_vain.count() < DESCRIBE_TRIES:
+            tasks.describe_version.enqueue(version.pk)
 
 
 def prune_tasks() -> None:

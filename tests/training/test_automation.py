@@ -171,6 +171,17 @@ def test_versions_are_described_once_and_given_up_after_some_failures(project) -
     assert tasks_of(tasks.describe_version, TaskResultStatus.FAILED) == [version.pk] * automation.DESCRIBE_TRIES
 
 
+def test_a_version_whose_files_were_put_back_is_described_after_all(project, var_dir) -> None:
+    version = builders.make_version(project)
+    for _ in range(automation.DESCRIBE_TRIES + 1):
+        tick()
+        DBTaskResult.objects.update(status=TaskResultStatus.FAILED, finished_at=timezone.now())
+    assert tasks_of(tasks.describe_version) == []
+    version.path.mkdir()
+    tick()
+    assert tasks_of(tasks.describe_version) == [version.pk]
+
+
 def test_descriptions_that_were_stopped_with_their_worker_are_asked_for_again(project) -> None:
     version = builders.make_version(project)
     for _ in range(2 * automation.DESCRIBE_TRIES):
