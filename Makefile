@@ -8,7 +8,7 @@ FREEZE := var/lock/bin/pip freeze --all --exclude pip --exclude prefloop | sed '
 # One thread per test process: two run side by side.
 TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
 
-.PHONY: run test demo check bench lock clean
+.PHONY: run test demo check bench bench-trainer lock clean
 
 run: $(VENV)/installed ## the product, on http://127.0.0.1:8000
 	@$(BIN)/python manage.py set_up
@@ -48,6 +48,11 @@ $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 	@$(PIP) install --requirement requirements.lock --requirement requirements-test.lock
 	@PYTHON=$(BIN)/python sh tests/find_browser.sh
 	@touch $@
+
+bench-trainer: $(VENV)/installed-test ## the trainer against TRL's, which gets an environment of its own (half an hour or more)
+	test -d $(VENV)-trl || { $(PYTHON) -m venv $(VENV)-trl && $(VENV)-trl/bin/pip install --quiet torch==2.13.0 && \
+	  $(VENV)-trl/bin/pip install --quiet trl==1.16.0 transformers==$$(sed -n 's/^transformers==//p' requirements.lock); }
+	$(BIN)/python -m bench.trainer --trl $(VENV)-trl/bin/python $(BENCH)
 
 lock: ## pin the newest allowed versions into the two lock files (tests first, then commit)
 	rm -rf var/lock && mkdir -p var && $(PYTHON) -m venv var/lock
