@@ -1,5 +1,6 @@
 """Real workers on a test's database, to be stopped and killed."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ def worker(*options: str) -> subprocess.Popen:
     }
     command = [sys.executable, "manage.py", "db_worker", "--queue-name", "*", "--interval", "0.1", "--no-reload"]
     command += ["--no-startup-delay", "--skip-checks", *options]
-    return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.DEVNULL)
+    atexit.register(process.kill)  # of a test that failed before it could
+    return process
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
