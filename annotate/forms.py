@@ -1,5 +1,7 @@
 """What the pages accept from a browser."""
 
+from typing import Any
+
 from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
 from django.core.validators import RegexValidator
@@ -7,6 +9,7 @@ from django.core.validators import RegexValidator
 from .judging import MAX_RATIONALE
 from .models import User
 from .models.project import Role
+from .offer import VALUES, read_value
 
 DAY = 24 * 3600
 
@@ -16,12 +19,20 @@ class AssignmentForm(forms.Form):
 
 
 class JudgementForm(AssignmentForm):
-    CHOICES = [("a", "A is better"), ("b", "B is better"), ("tie", "Equally good"), ("both_bad", "Both bad")]
+    """`choice` is the value of a button (`annotate.offer`); cleaned, it is the choice alone, beside its `strength`."""
 
     key = forms.UUIDField()
-    choice = forms.ChoiceField(choices=CHOICES, error_messages={"required": "Choose one of the answers."})
+    choice = forms.ChoiceField(
+        choices=[(value, value) for value in VALUES], error_messages={"required": "Choose one of the answers."}
+    )
     seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
     rationale = forms.CharField(required=False, max_length=MAX_RATIONALE)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if "choice" in cleaned:
+            cleaned["choice"], cleaned["strength"] = read_value(cleaned["choice"])
+        return cleaned
 
 
 class SkipForm(AssignmentForm):

@@ -12,6 +12,7 @@ from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.judgement import Outcome
 from .models.project import Role
+from .models.scale import Grades
 from .places import lock_comparison, recount_places
 from .queue import find_assignment, lease_again, storable
 from .refusals import JudgementRefused
@@ -20,7 +21,6 @@ __all__ = ["CHOICES", "JudgementRefused", "outcome_of", "record_judgement", "tak
 
 # What can be chosen on the screen, and what it means when the first completion stands on the left (as A).
 CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
-MAX_STRENGTH = 4  # a scale of 8 grades has 4 on each side
 MAX_SECONDS = 24 * 3600
 MAX_RATIONALE = 10_000  # characters
 
@@ -39,15 +39,17 @@ def record_judgement(
     choice: str,
     seconds: float | None = None,
     rationale: str = "",
-    strength: int = 1,
+    strength: int | None = None,
 ) -> Judgement:
     """Records what the annotator chose on screen ("a", "b", "tie", "both_bad"), or raises JudgementRefused.
 
     It may be sent any number of times: the row stored first is the answer to every request with its `key`, and to
     every other key for an assignment that is already judged. An answer that comes after its lease has run out is
     kept and marked `late`: it takes its place if that is still free, else it is one more than was required.
+    `strength` is one of the scale that the pair was shown with, also when the project has another by now; it may be
+    left out where there is only one. With a tie or both bad it says nothing.
     """
-    _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale, strength=strength)
+    _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale)
     with transaction.atomic():
         assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
         lock_comparison(assignment.comparison_id)
@@ -55,6 +57,7 @@ def record_judgement(
         if stored := _find_stored(assignment=assignment, key=key):
             return stored
         _check_offer(assignment=assignment, choice=choice)
+        strength = _check_strength(strength, choice=choice, grades=Grades(assignment.grades))
         outcome = outcome_of(choice, swapped=assignment.swapped)
         judgement = Judgement(
             key=key,
@@ -62,7 +65,7 @@ def record_judgement(
             comparison=assignment.comparison,
             annotator=annotator,
             outcome=outcome,
-            strength=strength if outcome in (Outcome.FIRST, Outcome.SECOND) else 0,
+            strength=strength,
             rationale=storable(rationale),
             seconds=None if seconds is None else min(max(float(seconds), 0.0), MAX_SECONDS),
             late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),
@@ -74,7 +77,7 @@ def record_judgement(
         return judgement
 
 
-def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any, strength: Any) -> None:
+def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any) -> None:
     if not isinstance(key, UUID):
         raise _refused_field("invalid_key", "key", "The key is a UUID that the page makes for each answer.")
     if not isinstance(choice, str) or choice not in CHOICES:
@@ -83,8 +86,18 @@ def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any, strengt
         raise _refused_field("invalid_seconds", "seconds", "The time on task is a number of seconds, or left out.")
     if not isinstance(rationale, str) or len(rationale) > MAX_RATIONALE:
         raise _refused_field("invalid_rationale", "rationale", f"Keep the reason under {MAX_RATIONALE:,} characters.")
-    if isinstance(strength, bool) or not isinstance(strength, int) or not 1 <= strength <= MAX_STRENGTH:
-        raise _refused_field("unknown_strength", "strength", f"The strength is a whole number from 1 to {MAX_STRENGTH}.")
+
+
+def _check_strength(strength: Any, *, choice: str, grades: Grades) -> int:
+    """The strength to store."""
+    if CHOICES[choice] not in (Outcome.FIRST, Outcome.SECOND):
+        return 0
+    if strength is None and grades.strengths == 1:
+        return 1
+    if isinstance(strength, bool) or not isinstance(strength, int) or not 1 <= strength <= grades.strengths:
+        offered = ", ".join(f"{each} ({grades.words(each)})" for each in range(1, grades.strengths + 1))
+        raise _refused_field("unknown_strength", "strength", f"Say how much better it is, as this pair offers it: {offered}.")
+    return strength
 
 
 def _refused_field(code: str, field: str, message: str) -> JudgementRefused:

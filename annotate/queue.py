@@ -76,7 +76,9 @@ def _take_best(*, project: Project, annotator: User, wait: bool) -> Assignment |
     # the lock: they may have sent their late answer at this moment.
     assignment = Assignment.objects.filter(comparison=comparison, annotator=annotator).first()
     if assignment is None:
-        assignment = Assignment(comparison=comparison, annotator=annotator, swapped=secrets.choice([True, False]))
+        assignment = Assignment(
+            comparison=comparison, annotator=annotator, swapped=secrets.choice([True, False]), grades=project.grades
+        )
     elif assignment.state != AssignmentState.EXPIRED:
         return None
     taken = Comparison.objects.claimable().filter(pk=comparison.pk).update(free_places=F("free_places") - 1)

@@ -116,11 +116,12 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         model = Project
         fields = (
             "name", "guidelines",
-            "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus",
+            "grades", "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promotes_finished_runs",
         )  # fmt: skip
         labels = {
+            "grades": "Grades",
             "allows_tie": "Offer “equally good”",
             "allows_both_bad": "Offer “both bad”",
             "judgements_required": "Judgements per comparison",
@@ -134,6 +135,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "promotes_finished_runs": "A finished run's version starts to serve",
         }
         help_texts = {
+            "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
             "promotes_finished_runs": "Otherwise somebody makes it serve by hand, on its page.",
@@ -143,7 +145,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     SECTIONS = (
         ("Project", "", ("name", "guidelines")),
         ("Judging", "What annotators are offered, and how often a comparison is judged.",
-         ("allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus")),
+         ("grades", "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
         ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promotes_finished_runs")),

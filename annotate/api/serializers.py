@@ -2,8 +2,8 @@
 
 from rest_framework import serializers
 
-from ..forms import DAY, JudgementForm
-from ..judging import MAX_RATIONALE
+from ..forms import DAY
+from ..judging import CHOICES, MAX_RATIONALE
 
 
 class NextIn(serializers.Serializer):
@@ -22,12 +22,16 @@ class AssignmentOut(serializers.Serializer):
     messages = MessageOut(many=True)
     a = serializers.CharField()
     b = serializers.CharField()
+    grades = serializers.IntegerField(help_text="How finely A and B are compared: half of them for each side.")
 
 
 class JudgementIn(serializers.Serializer):
     assignment = serializers.UUIDField()
     key = serializers.UUIDField(help_text="Made by the client; sent again with every retry.")
-    choice = serializers.ChoiceField(choices=JudgementForm.CHOICES)
+    choice = serializers.ChoiceField(choices=list(CHOICES))
+    strength = serializers.IntegerField(
+        required=False, allow_null=True, default=None, help_text="1 to half the assignment's grades; needed from 4 grades on."
+    )
     seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=DAY)
     rationale = serializers.CharField(required=False, allow_blank=True, default="", max_length=MAX_RATIONALE)
 

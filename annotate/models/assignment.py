@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from .comparison import Comparison
 from .people import User
+from .scale import Grades
 
 
 class AssignmentState(models.TextChoices):
@@ -34,6 +35,9 @@ class Assignment(models.Model):
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="assignments")
     annotator = models.ForeignKey(User, on_delete=models.CASCADE, related_name="assignments")
     swapped = models.BooleanField(help_text="The second completion was shown on the left (as A).")
+    grades = models.PositiveSmallIntegerField(
+        choices=Grades.choices, default=Grades.TWO, help_text="The scale it was shown with, whatever the project's is now."
+    )
     state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
     leased_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
@@ -46,6 +50,7 @@ class Assignment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["comparison", "annotator"], name="comparison_once_per_annotator"),
             models.CheckConstraint(condition=Q(state__in=AssignmentState.values), name="assignment_state_is_known"),
+            models.CheckConstraint(condition=Q(grades__in=Grades.values), name="assignment_grades_are_known"),
         ]
         indexes = [
             models.Index(fields=["expires_at"], condition=Q(state="leased"), name="assignment_lapsing"),

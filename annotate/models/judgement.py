@@ -37,7 +37,7 @@ class Judgement(models.Model):
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="judgements")
     annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgements")
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
-    strength = models.PositiveSmallIntegerField(default=1, help_text="1 = slightly; more on a graded scale. 0: tie, both bad.")
+    strength = models.PositiveSmallIntegerField(default=1, help_text="From 1, by the assignment's grades. 0: tie, both bad.")
     rationale = models.TextField(blank=True)
     flags = models.JSONField(default=list, blank=True)
     edited_text = models.TextField(blank=True, help_text="The better answer, improved by hand.")

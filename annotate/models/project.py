@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from .people import User
+from .scale import Grades
 
 
 class Role(models.TextChoices):
@@ -50,6 +51,7 @@ class Project(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     # judging
+    grades = models.PositiveSmallIntegerField(choices=Grades.choices, default=Grades.TWO)
     allows_tie = models.BooleanField(default=True)
     allows_both_bad = models.BooleanField(default=True)
     judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
@@ -81,6 +83,7 @@ class Project(models.Model):
                 name="project_requires_a_judgement",
                 violation_error_message="At least one judgement per comparison is required.",
             ),
+            models.CheckConstraint(condition=Q(grades__in=Grades.values), name="project_grades_are_known"),
         ]
 
     def __str__(self) -> str:

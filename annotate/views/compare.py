@@ -23,6 +23,8 @@ from ..judging import JudgementRefused, record_judgement, take_back_last
 from ..markdown import render as render_markdown
 from ..models import Assignment
 from ..models.assignment import AssignmentState
+from ..models.scale import Grades
+from ..offer import answer_in_words, offers_of
 from ..progress import progress_of
 from ..queue import claim_comparison, explain_no_work, renew_lease, skip_comparison
 
@@ -90,6 +92,7 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
             assignment_id=asked["assignment"],
             key=asked["key"],
             choice=asked["choice"],
+            strength=asked["strength"],
             seconds=asked["seconds"],
             rationale=asked["rationale"],
         )
@@ -129,16 +132,18 @@ def compare_undo(request: ProjectRequest) -> HttpResponse:
         return refuse(request, 409, refusal.code, refusal.message)
     if assignment is None:
         return refuse(request, 409, "nothing_to_undo", "There is no answer of yours to take back.")
+    before = said_before(assignment)
     if wants_json(request):
-        return render(request, "annotate/_pair.html", {**pair_context(request, assignment), "rationale": said_before(assignment)})
-    messages.info(request, "Taken back: judge this pair again.")
-    return render_page(request, assignment, rationale=said_before(assignment))
+        return render(request, "annotate/_pair.html", pair_context(request, assignment) | before)
+    what = f"Taken back: “{before['before']}”." if before else "Taken back."
+    messages.info(request, f"{what} Judge this pair again.")
+    return render_page(request, assignment, **before)
 
 
-def said_before(assignment: Assignment) -> str:
-    """The reason written with a judgement that was taken back: it is there to be changed, not to be written again."""
+def said_before(assignment: Assignment) -> dict[str, str]:
+    """What was answered before it was taken back, and why: the reason is there to be changed, not to be written again."""
     last = assignment.judgements.order_by("-created_at", "-pk").first()
-    return last.rationale if last else ""
+    return {"before": answer_in_words(last), "rationale": last.rationale} if last else {}
 
 
 @require_POST
@@ -194,6 +199,7 @@ def render_page(request: ProjectRequest, assignment: Assignment | None, status: 
     context |= {
         "progress": progress_of(project=request.project, annotator=request.user),
         "guidelines": render_markdown(request.project.guidelines, breaks=False),
+        "help_offers": offers_of(project=request.project, grades=Grades(request.project.grades)),
         "renew_seconds": min(60, 20 * request.project.lease_minutes),  # twice missed, the lease still stands
     }
     return render(request, "annotate/compare.html", context, status=status)
@@ -211,5 +217,7 @@ def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict
         "key": uuid.uuid4(),
         "turns": [{"role": turn["role"], "html": render_markdown(turn["content"])} for turn in comparison.prompt.messages],
         "answers": [{"side": "a", "text": a, "html": render_markdown(a)}, {"side": "b", "text": b, "html": render_markdown(b)}],
+        "grades": assignment.grades,
+        "offers": offers_of(project=request.project, grades=Grades(assignment.grades)),
         "skip_reasons": SKIP_REASONS,
     }

@@ -9,7 +9,6 @@
   const idOf = (pair) => pair.dataset.assignment;
   const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   const SETTLE_MS = { key: 250, pointer: 500 }; // the second half of a double click must not judge the pair that has just come
-  const LABELS = { a: "A is better", b: "B is better", tie: "Tie", both_bad: "Both bad" };
 
   let source = pairNow().outerHTML; // of the pair on screen, as it came
   let ahead = []; // pairs fetched before they are needed
@@ -215,11 +214,11 @@
   }
 
   // -- what an annotator does ----------------------------------------------------------------------------
-  function choose(choice, by) {
-    const button = pairNow().querySelector(`.choice[value="${choice}"]`);
-    if (!button || busy) return;
+  function choose(button, by) {
+    if (busy) return;
     if (performance.now() - shownAt < SETTLE_MS[by]) return say("This pair has only just come. Choose again.");
-    const label = LABELS[choice];
+    const choice = button.value; // on a graded scale with its strength: "a3"
+    const label = button.dataset.label;
     const rationale = byId("rationale").value;
     const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale };
     tell("");
@@ -252,8 +251,9 @@
       ahead = onScreen && onScreen !== idOf(parse(body)) ? [source] : [];
       tell("");
       show(body);
-      say("Taken back");
-      announce("Your last answer is taken back. Judge this pair again.");
+      const { before } = pairNow().dataset;
+      say(before ? `Taken back: ${before}` : "Taken back");
+      announce(`Your last answer${before ? `, ${before},` : ""} is taken back. Judge this pair again.`);
     } else if (outcome === "refused") tell(body.message);
     else showBanner(outcome);
   }
@@ -278,14 +278,6 @@
   const keysAreOn = () => byId("keys-on").checked;
 
   const ACTIONS = {
-    1: () => choose("a", "key"),
-    arrowleft: () => choose("a", "key"),
-    2: () => choose("b", "key"),
-    arrowright: () => choose("b", "key"),
-    3: () => choose("tie", "key"),
-    t: () => choose("tie", "key"),
-    4: () => choose("both_bad", "key"),
-    x: () => choose("both_bad", "key"),
     u: takeBack,
     s: () => openSkip(true),
     d: () => toggle("difference"),
@@ -295,6 +287,13 @@
     g: () => openDialog("guidelines"),
     "?": () => openDialog("help"),
   };
+
+  // The keys of the answers stand on their buttons: they depend on the pair's scale.
+  function answerBy(key) {
+    const keysOf = (button) => button.getAttribute("aria-keyshortcuts").toLowerCase().split(" ");
+    const button = [...pairNow().querySelectorAll(".choice")].find((each) => keysOf(each).includes(key));
+    return button ? () => choose(button, "key") : null;
+  }
 
   function toggle(name) {
     toggles[name] = !toggles[name];
@@ -362,7 +361,7 @@
       event.preventDefault();
       return;
     }
-    const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : null;
+    const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : answerBy(key);
     if (!action || (key.startsWith("arrow") && scrollsSideways(event.target))) return;
     event.preventDefault();
     action();
@@ -370,7 +369,7 @@
 
   document.addEventListener("submit", (event) => {
     if (!page.contains(event.target)) return;
-    if (event.target.id === "judge") choose(event.submitter.value, event.submitter.matches(":focus-visible") ? "key" : "pointer");
+    if (event.target.id === "judge") choose(event.submitter, event.submitter.matches(":focus-visible") ? "key" : "pointer");
     else if (event.target.id === "undo") takeBack();
     else if (event.target.matches(".skip-form")) skipPair(event.submitter.value);
     else return;

@@ -37,6 +37,7 @@ def exported(project) -> str:
 @pytest.mark.parametrize("strength", [1, 2, 3, 4])
 def test_what_was_clicked_comes_back_from_the_file(project, annotator, choice, swapped, strength):
     """Click → row → export → re-import: the answer that was on the clicked side is the better one again."""
+    project.grades = 8
     prompt = make_prompt(project, "Wörter\u2028and “signs”?")
     first, second = (make_completion(prompt, text) for text in ("Erste\nAntwort — 1", ' Zweite "Antwort" \u2028 '))
     make_comparison(project, prompt, first=first, second=second)

@@ -56,7 +56,7 @@ STORED = {
 @pytest.mark.parametrize(("shown", "outcome"), STORED.items())
 def test_what_is_chosen_is_what_is_stored(lease, shown, outcome):
     choice, swapped = shown
-    Assignment.objects.update(swapped=swapped)
+    Assignment.objects.update(swapped=swapped, grades=6)
     judgement = judge(lease, choice, seconds=12.5, rationale="clearer", strength=3)
     judgement.refresh_from_db()
     assert judgement.outcome == outcome
@@ -178,9 +178,29 @@ def test_seconds_that_are_no_number(lease, seconds):
     assert refusal(lease, seconds=seconds).code == "invalid_seconds"
 
 
-@pytest.mark.parametrize("strength", [0, -1, 5, 1.5, True, None])
-def test_a_strength_out_of_range(lease, strength):
-    assert refusal(lease, strength=strength).code == "unknown_strength"
+@pytest.mark.parametrize("strength", [0, -1, 4, 1.5, True, "2", None])
+def test_a_strength_that_is_not_on_the_scale(lease, strength):
+    Assignment.objects.update(grades=6)
+    error = refusal(lease, strength=strength)
+    assert (error.code, set(error.fields)) == ("unknown_strength", {"strength"})
+    assert "1 (slightly better), 2 (better), 3 (significantly better)" in error.message
+    assert judge(lease, "tie", strength=strength).strength == 0
+
+
+def test_with_two_grades_the_strength_may_be_left_out(lease):
+    assert judge(lease).strength == 1
+
+
+@pytest.mark.parametrize(("before", "after", "strength"), [(8, 2, 4), (2, 8, None)])
+def test_a_pair_keeps_the_scale_it_was_shown_with(project, annotator, lease, before, after, strength):
+    """The setting is changed while the pair is on screen: the answer is taken as it was meant, and Undo shows the same row."""
+    Assignment.objects.update(grades=before)
+    project.grades = after
+    project.save()
+    assert judge(lease, strength=strength).strength == (strength or 1)
+    assert take_back_last(project=project, annotator=annotator).grades == before
+    make_comparison(project)
+    assert claim_comparison(project=project, annotator=annotator, beside=lease).grades == after
 
 
 @pytest.mark.parametrize("rationale", ["x" * 10_001, None, 3])

@@ -321,7 +321,7 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 # -- settings ----------------------------------------------------------------------------------------------
 def valid_settings(**changes) -> dict:
     return {
-        "name": "Better taste", "guidelines": "Short.", "allows_tie": "on", "judgements_required": 2, "lease_minutes": 5,
+        "name": "Better taste", "guidelines": "Short.", "grades": 6, "allows_tie": "on", "judgements_required": 2, "lease_minutes": 5,
         "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8,
         "preset": "paper",
     } | changes  # fmt: skip
@@ -333,13 +333,14 @@ def test_settings_are_kept(client, manager, project):
     assert client.post(SETTINGS, valid_settings()).status_code == 302
     project.refresh_from_db()
     assert (project.name, project.allows_both_bad, project.promotes_finished_runs) == ("Better taste", False, False)
+    assert project.grades == 6
     assert (project.preset, project.judgements_required, project.queue_low) == ("paper", 2, 4)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"),
+        ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"), ("grades", 3),
         ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"), ("max_new_tokens", 0),
     ],
 )  # fmt: skip
