@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from annotate.intervals import interval_of
 from training import curves
-from training.intervals import interval_of
 from training.models import Run, RunEvent, Version
 from training.wording import counted
 

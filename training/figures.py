@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.intervals import Z95, interval_of
+from annotate.intervals import Z95, interval_of
 from training.models import Version
 
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 
+from annotate.intervals import interval_of, wilson
 from annotate.models import Completion
 from annotate.models.prompt import Split
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
 from training import evaluation
 from training.evaluation import bootstrap, describe_version, kl_estimate, mean_and_error, win_rate
-from training.intervals import interval_of, wilson
 from training.sampling import load_policy
 
 

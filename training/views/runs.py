@@ -9,11 +9,11 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
+from annotate.intervals import interval_of
 from training import curves
 from training.cautions import cautions_of_run, pairs_measured
 from training.dpo.config import FIELDS
 from training.forms import OFFERED
-from training.intervals import interval_of
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line
