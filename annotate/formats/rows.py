@@ -4,7 +4,8 @@ A bad line never stops a file. It becomes a `BadRow` that says where, what, and 
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -42,9 +43,10 @@ class BadRow:
     line: int
     reason: str
     next_step: str
+    unit: str = "line"  # what `line` counts: lines of a text, elements of an array, rows of a table
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.reason} {self.next_step}"
+        return f"{self.unit} {self.line}: {self.reason} {self.next_step}"
 
 
 class Unreadable(Exception):
@@ -54,6 +56,10 @@ class Unreadable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.next_step = next_step
+
+
+class CannotExpress(Exception):
+    """Raised by a writer about something its format has no place for; the text is the reason, to be counted."""
 
 
 def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
@@ -67,7 +73,7 @@ def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | Ba
             yield number, BadRow(number, f"The line is longer than {size}.", "Is it JSON Lines, with one object a line?")
         elif line.strip():
             try:
-                yield number, _parse(line)
+                yield number, parse_json(line)
             except Unreadable as error:
                 yield number, BadRow(number, error.reason, error.next_step)
 
@@ -84,9 +90,10 @@ def _numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         yield number, None if too_long else line
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parse_json(line: bytes) -> dict[str, Any]:
+    """The object that the bytes hold, or Unreadable."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise Unreadable(
             f"Not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}.", "Save the file as UTF-8."
@@ -98,6 +105,16 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Unreadable(f"{_kind(row)} instead of an object.", 'Write {"prompt": …} in braces, one object a line.')
     return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Which of two equal keys was meant, nobody can tell."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Unreadable(f'The key "{twice:.40}" stands there twice.', "Delete one of them.")
+    return found
 
 
 def _kind(value: Any) -> str:
@@ -114,6 +131,79 @@ def check_text(value: Any, what: str) -> str:
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise Unreadable(f"{what} holds a character that cannot be stored (NUL or half a surrogate pair).", "Remove it.")
     return value
+
+
+def each(
+    rows: Iterable[tuple[int, dict[str, Any] | BadRow]], parse: Callable[[int, dict[str, Any]], Iterable[PreferenceRow]]
+) -> Iterator[PreferenceRow | BadRow]:
+    """What `parse` makes of each row: the comparisons with their answers, or what is wrong with the row."""
+    for line, row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            found = list(parse(line, row))
+        except Unreadable as error:
+            yield BadRow(line, error.reason, error.next_step)
+        else:
+            yield from found
+
+
+def need(row: dict[str, Any], *names: str) -> list[Any]:
+    """The values of these keys; Unreadable if one is not there."""
+    for name in names:
+        if row.get(name) is None:
+            raise Unreadable(f'"{name}" is missing.', f"Each row needs {', '.join(names)}.")
+    return [row[name] for name in names]
+
+
+def check_prompt(value: Any, what: str = "prompt") -> list[Message]:
+    """A plain text as the user's message, or messages that end with the user's."""
+    if isinstance(value, str):
+        return [{"role": "user", "content": check_text(value, what)}]
+    messages = check_messages(value, what)
+    if messages[-1]["role"] != "user":
+        raise Unreadable(f"{what} does not end with the user's message.", "Move what follows it into the answers.")
+    return messages
+
+
+def check_answer(value: Any, what: str) -> str:
+    """A plain text as it stands, its leading space included, or the text of one assistant message."""
+    if isinstance(value, str):
+        return check_text(value, what)
+    if isinstance(value, dict):
+        value = [value]
+    one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+    if not one or value[0].get("role") != "assistant":
+        raise Unreadable(f"{what} is not one assistant message.", f'Write "{what}": [{{"role": "assistant", "content": "…"}}].')
+    return check_text(value[0].get("content"), what)
+
+
+def split_dialogues(a: Any, b: Any, names: tuple[str, str]) -> tuple[list[Message], str, str]:
+    """Two whole dialogues that differ in the last answer alone: what they share is the prompt."""
+    one, other = (check_messages(value, name) for value, name in zip((a, b), names, strict=True))
+    for messages, name in zip((one, other), names, strict=True):
+        if messages[-1]["role"] != "assistant" or len(messages) < 2:
+            raise Unreadable(f"{name} does not end with the assistant's message after the user's.", "Add the answer.")
+    if one[:-1] != other[:-1]:
+        raise Unreadable(
+            f"{names[0]} and {names[1]} differ before the last answer: they do not answer the same prompt.", "Delete the row."
+        )
+    return one[:-1], one[-1]["content"], other[-1]["content"]
+
+
+def check_number(value: Any, what: str, *, default: float = 1.0) -> float:
+    """A number of 0 or more; the default when it is missing."""
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise Unreadable(f"{what} is not a number of 0 or more.", f"Correct it, or leave it out for {default:g}.")
+    return value
+
+
+def kept(row: dict[str, Any], **names: str) -> dict[str, Any]:
+    """`meta` of a row: the values that are there, under our names (ours="theirs")."""
+    return {ours: row[theirs] for ours, theirs in names.items() if row.get(theirs) not in (None, "")}
 
 
 def check_messages(value: Any, what: str) -> list[Message]:

@@ -1,4 +1,4 @@
-"""TRL's preference format, conversational form, as JSON Lines. This is what the trainer reads.
+"""TRL's preference format, as JSON Lines. What is written is its conversational form; this is what the trainer reads.
 
     {"prompt": [{"role": "user", "content": "Q"}],
      "chosen": [{"role": "assistant", "content": "A"}], "rejected": [{"role": "assistant", "content": "B"}],
@@ -6,29 +6,35 @@
 
 `margin` is the triple's strength, `id` its comparison and `judgements` those that made it. A truncated answer was cut at the
 generator's token limit; the trainer gives it no end-of-turn token.
+
+Read besides: the standard form (plain texts; a leading space of an answer belongs to it) and the implicit-prompt form, in
+which both sides hold the whole dialogue: what they share is the prompt.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TextIO
 
 from ..consensus import Triple
 from ..models.judgement import Outcome
-from .rows import BadRow, PreferenceRow, Unreadable, check_messages, check_text, read_json_lines
+from .files import read_objects
+from .rows import BadRow, PreferenceRow, Unreadable, check_answer, check_number, check_prompt, check_text, each, split_dialogues
+
+LOOKS_FOR = "chosen and rejected, with or without prompt"
 
 
 def write(rows: Iterable[Triple], stream: TextIO) -> int:
     """Writes one line per triple, as they come. Returns how many. The same triples give the same bytes."""
     count = 0
     for triple in rows:
-        stream.write(json.dumps(_row(triple), ensure_ascii=False) + "\n")
+        for row in rows_of(triple):
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         count += 1
     return count
 
 
-def _row(triple: Triple) -> dict[str, Any]:
-    return {
+def rows_of(triple: Triple) -> Iterator[dict[str, Any]]:
+    yield {
         "prompt": triple.prompt,
         "chosen": [{"role": "assistant", "content": triple.chosen}],
         "rejected": [{"role": "assistant", "content": triple.rejected}],
@@ -42,50 +48,45 @@ def _row(triple: Triple) -> dict[str, Any]:
 
 
 def read(stream: BinaryIO) -> Iterator[PreferenceRow | BadRow]:
-    """Rows with the chosen answer as `a`. Only the conversational form is read so far; others are refused by line."""
-    for line, row in read_json_lines(stream):
-        try:
-            yield row if isinstance(row, BadRow) else _preference(line, row)
-        except Unreadable as error:
-            yield BadRow(line, error.reason, error.next_step)
+    """Rows with the chosen answer as `a`."""
+    return each(read_objects(stream), parse)
 
 
-def _preference(line: int, row: dict[str, Any]) -> PreferenceRow:
+def recognises(row: dict[str, Any]) -> bool:
+    return "chosen" in row and "rejected" in row
+
+
+def parse(line: int, row: dict[str, Any]) -> Iterator[PreferenceRow]:
     for name in ("chosen", "rejected"):
         if name not in row:
-            raise Unreadable(f'"{name}" is missing.', "Each line needs prompt, chosen and rejected.")
-    if "prompt" not in row:
+            raise Unreadable(f'"{name}" is missing.', "Each line needs chosen and rejected, and mostly prompt.")
+    prompt, chosen, rejected = _explicit(row) if row.get("prompt") is not None else _implicit(row)
+    meta = {"weight": check_number(row.get("weight"), "weight"), "id": row.get("id"), "judgements": row.get("judgements", [])}
+    meta |= {name: row[name] for name in ("tools", "chat_template_kwargs") if row.get(name)}
+    margin = check_number(row.get("margin"), "margin")
+    yield PreferenceRow(line, prompt, chosen, rejected, Outcome.FIRST, margin, meta)
+
+
+def _explicit(row: dict[str, Any]) -> tuple[list[dict[str, str]], str, str]:
+    kinds = {isinstance(row[name], str) for name in ("prompt", "chosen", "rejected")}
+    if len(kinds) > 1:
         raise Unreadable(
-            'No "prompt": the implicit-prompt form, which is not read yet.', "Move the shared turns into a list named prompt."
+            "Plain texts and messages are mixed.", "Write prompt, chosen and rejected all as texts, or all as messages."
         )
-    if any(isinstance(row[name], str) for name in ("prompt", "chosen", "rejected")):
-        raise Unreadable(
-            "The standard form (plain texts) is not read yet.", "Write prompt, chosen and rejected as lists of messages."
-        )
-    prompt = check_messages(row["prompt"], "prompt")
-    if prompt[-1]["role"] != "user":
-        raise Unreadable("prompt does not end with the user's message.", "Move what follows it into chosen and rejected.")
-    return PreferenceRow(
-        line=line,
-        prompt=prompt,
-        a=_answer(row, "chosen"),
-        b=_answer(row, "rejected"),
-        outcome=Outcome.FIRST,
-        strength=_number(row, "margin"),
-        meta={"weight": _number(row, "weight"), "id": row.get("id"), "judgements": row.get("judgements", [])},
+    return check_prompt(row["prompt"]), check_answer(row["chosen"], "chosen"), check_answer(row["rejected"], "rejected")
+
+
+def _implicit(row: dict[str, Any]) -> tuple[list[dict[str, str]], str, str]:
+    chosen, rejected = row["chosen"], row["rejected"]
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        return split_dialogues(chosen, rejected, ("chosen", "rejected"))
+    end = next((n for n, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), None)
+    if end is None:
+        end = min(len(chosen), len(rejected))
+    if end and chosen[end - 1] == " ":  # as TRL cuts it: the space before a word belongs to the answer
+        end -= 1
+    return (
+        [{"role": "user", "content": check_text(chosen[:end], "What chosen and rejected share (the prompt)")}],
+        check_text(chosen[end:], "chosen, after what both share,"),
+        check_text(rejected[end:], "rejected, after what both share,"),
     )
-
-
-def _answer(row: dict[str, Any], name: str) -> str:
-    messages = row[name]
-    one = isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], dict)
-    if not one or messages[0].get("role") != "assistant":
-        raise Unreadable(f"{name} is not one assistant message.", f'Write "{name}": [{{"role": "assistant", "content": "…"}}].')
-    return check_text(messages[0].get("content"), name)
-
-
-def _number(row: dict[str, Any], name: str) -> float:
-    value = row.get(name, 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise Unreadable(f"{name} is not a number of 0 or more.", "Correct it, or leave it out for 1.")
-    return value

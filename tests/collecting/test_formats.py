@@ -102,9 +102,15 @@ GOOD = {
     "rejected": [{"role": "assistant", "content": "B"}],
 }
 BAD_TRIPLES = [
-    ({**GOOD, "prompt": "Q"}, "standard form"),
-    ({**GOOD, "chosen": "A", "rejected": "B"}, "standard form"),
-    ({"chosen": [*USER, *GOOD["chosen"]], "rejected": [*USER, *GOOD["rejected"]]}, "implicit-prompt form"),
+    ({**GOOD, "prompt": "Q"}, "Plain texts and messages are mixed"),
+    ({**GOOD, "chosen": "A", "rejected": "B"}, "Plain texts and messages are mixed"),
+    (
+        {"chosen": [*USER, *GOOD["chosen"]], "rejected": [{**USER[0], "content": "R"}, *GOOD["rejected"]]},
+        "differ before the last",
+    ),
+    ({"chosen": [*USER, *GOOD["chosen"]], "rejected": USER}, "rejected does not end with the assistant's message"),
+    ({"chosen": "A", "rejected": "B"}, "share (the prompt) is empty"),
+    ({"chosen": "Q: A", "rejected": "Q: A"}, "after what both share, is empty"),
     ({"prompt": USER, "chosen": GOOD["chosen"]}, '"rejected" is missing'),
     ({**GOOD, "chosen": []}, "chosen is not one assistant message"),
     ({**GOOD, "rejected": [*GOOD["rejected"], *GOOD["rejected"]]}, "rejected is not one assistant message"),

@@ -1,5 +1,6 @@
 """Datasets: what was judged, in files that never change."""
 
+import gzip
 import hashlib
 import json
 import stat
@@ -8,6 +9,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from annotate.exports import FORMATS
+from annotate.models import User
 from annotate.models.judgement import Judgement
 from annotate.models.prompt import Split
 from tests import builders
@@ -107,3 +110,30 @@ def test_export_preferences_prints_where_what_and_how_many(judged, tmp_path, cap
 def test_export_preferences_without_judgements_says_so(project, var_dir) -> None:
     with pytest.raises(CommandError, match="Nothing has been judged yet"):
         call_command("export_preferences", project=project.slug)
+
+
+def test_export_preferences_writes_any_format_to_a_file_or_to_the_standard_output(judged, tmp_path, capsys) -> None:
+    for name in FORMATS:
+        file = tmp_path / f"{name}.jsonl.gz"
+        call_command("export_preferences", project=judged.slug, format=name, output=file)
+        told = capsys.readouterr()
+        assert f"rows of {name} written" in told.err
+        call_command("export_preferences", project=judged.slug, format=name)
+        assert gzip.decompress(file.read_bytes()).decode() == capsys.readouterr().out
+    assert judged.datasets.count() == 0, "nothing is recorded"
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert info["llama-factory"]["file_name"] == "llama-factory.jsonl.gz"
+
+
+def test_export_preferences_of_one_split(judged, capsys) -> None:
+    def rows(split):
+        call_command("export_preferences", project=judged.slug, format="judgements", split=split)
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    train, heldout, both = rows("train"), rows("heldout"), rows(None)
+    assert {row["split"] for row in train} == {"train"}
+    assert len(train) + len(heldout) == len(both) == Judgement.objects.standing().count()
+    names = {str(value) for user in User.objects.all() for value in (user.username, user.get_full_name())}
+    assert not names & {row["annotator"] for row in both}
+    with pytest.raises(CommandError, match="Name a --format"):
+        call_command("export_preferences", project=judged.slug, split="train")

@@ -1,24 +1,44 @@
-"""`manage.py export_preferences --project SLUG`: the triples of all judgements so far, as an immutable dataset."""
+"""`manage.py export_preferences --project SLUG`: an immutable dataset; with `--format`, what has been judged as a file."""
 
+import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from annotate.exports import FORMATS, ExportReport, export_preferences, open_compressed
+from annotate.formats import llama_factory
+from annotate.models import Project
+from annotate.models.prompt import Split
 from training.datasets import NothingToTrainOn, create_dataset
 from training.management.arguments import find_project
 from training.models import Dataset
 
+DATASET_INFO = "dataset_info.json"
+
 
 class Command(BaseCommand):
-    help = "Write the project's triples in TRL's conversational format (JSONL) and record them as a dataset."
+    help = (
+        "Without --format: record the project's triples as a dataset (TRL, JSON Lines). "
+        "With it: write what has been judged in that format, to --output or to the standard output."
+    )
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--project", required=True, metavar="SLUG")
-        parser.add_argument("--output", type=Path, metavar="FILE", help="Copy the training triples to this file, too.")
+        parser.add_argument("--format", choices=FORMATS, help="Write a file in this format, and record no dataset.")
+        parser.add_argument("--split", choices=Split.values, help="With --format: only these prompts. Without: both.")
+        parser.add_argument("--output", type=Path, metavar="FILE", help="Where to; .gz and .zst are compressed.")
 
-    def handle(self, *, project: str, output: Path | None, **options: Any) -> None:
+    def handle(
+        self, *, project: str, output: Path | None, format: str | None = None, split: str | None = None, **options: Any
+    ) -> None:
+        if format:
+            self.write_file(find_project(project), format, split or "", output)
+            return
+        if split:
+            raise CommandError("A dataset holds both splits. Name a --format along with --split.")
         try:
             dataset = create_dataset(project=find_project(project))
         except NothingToTrainOn as error:
@@ -28,8 +48,31 @@ class Command(BaseCommand):
             try:
                 shutil.copyfile(dataset.path / "train.jsonl", output)
             except OSError as error:
-                raise CommandError(f"{output} cannot be written ({error.strerror}). Choose another file.") from error
+                raise cannot_write(output, error) from error
             self.stdout.write(f"{output}: a copy of train.jsonl")
+
+    def write_file(self, project: Project, format: str, split: str, output: Path | None) -> None:
+        if output is None:
+            self.summarise(export_preferences(project=project, format=format, split=split, stream=sys.stdout), format)
+            return
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            with partial.open("wb") as file, open_compressed(file, output.name) as stream:
+                report = export_preferences(project=project, format=format, split=split, stream=stream)
+            partial.replace(output)
+            if format == "llama-factory":
+                self.stderr.write(f"{add_dataset_info(output)}: names the file")
+        except OSError as error:
+            raise cannot_write(output, error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        self.summarise(report, format)
+
+    def summarise(self, report: ExportReport, format: str) -> None:
+        """On the error stream: the standard output may be the file."""
+        self.stderr.write(f"{report.rows} rows of {format} written.")
+        for reason, count in report.left_out.items():
+            self.stderr.write(f"{count} left out: {reason}.")
 
     def report(self, dataset: Dataset) -> None:
         for name, count, sha256 in (
@@ -42,3 +85,21 @@ class Command(BaseCommand):
             f"Dataset {dataset} of {dataset.project.slug}, from {dataset.judgements.count()} judgements by "
             f"{dataset.filters['consensus']}" + (f"; without a triple: {without}" if without else "")
         )
+
+
+def add_dataset_info(output: Path) -> Path:
+    """LLaMA-Factory finds a file by its entry in the dataset_info.json beside it; other entries stay."""
+    path = output.with_name(DATASET_INFO)
+    known = {}
+    if path.exists():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise CommandError(f"{path} is not JSON, so the entry cannot be added. Correct it and export again.") from None
+    name = output.name.partition(".")[0]
+    path.write_text(json.dumps(known | {name: llama_factory.dataset_info(output.name)}, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def cannot_write(output: Path, error: OSError) -> CommandError:
+    return CommandError(f"{output} cannot be written ({error.strerror}). Choose another file.")

@@ -1,0 +1,194 @@
+"""Files of rows as they come: plain, gzip or zstd; JSON Lines, a JSON array or Parquet. Told apart by content, never by name.
+
+`read_objects` gives (number, object or what is wrong with it) and holds one row at a time. The number is the line's in
+JSON Lines, and the element's or row's in an array or in Parquet.
+"""
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from .rows import BOM, MAX_LINE_BYTES, BadRow, Unreadable, parse_json, read_json_lines
+
+GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+CHUNK = 1 << 18
+PARQUET_ROWS_AT_ONCE = 200
+BOMB_BYTES, BOMB_RATIO = 1 << 30, 200  # text seldom shrinks below a twentieth
+WHITE = b" \t\r\n"
+
+
+class FileBroken(Exception):
+    """The file as a whole cannot be read on; the text says why and what to do."""
+
+
+def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """Every row of a seekable stream, from its start. Raises FileBroken where the compression or the Parquet breaks off."""
+    stream.seek(0)
+    start = stream.read(4)
+    stream.seek(0)
+    if start == PARQUET:
+        yield from _read_parquet(stream)
+        return
+    text = open_plain(stream)
+    if _first_byte(text) == b"[":
+        yield from _read_array(text)
+    else:
+        yield from read_json_lines(text)
+
+
+def check_whole(stream: BinaryIO) -> None:
+    """Raises FileBroken if the file breaks off, before anything is done with its first rows. Leaves the stream at its start."""
+    stream.seek(0)
+    start = stream.read(4)
+    if start == PARQUET:
+        _open_parquet(stream)
+    elif _compression(start):
+        text = open_plain(stream)
+        while text.read(CHUNK):
+            pass
+    stream.seek(0)
+
+
+def open_plain(stream: BinaryIO) -> io.BufferedReader:
+    """The stream's content without gzip or zstd, and without a byte-order mark. The stream itself stays open."""
+    stream.seek(0)
+    compression = _compression(stream.read(4))
+    stream.seek(0)
+    plain = io.BufferedReader(_Plain(stream, compression), CHUNK)
+    if plain.peek(len(BOM)).startswith(BOM):
+        plain.read(len(BOM))
+    return plain
+
+
+def _compression(start: bytes) -> str:
+    return "gzip" if start.startswith(GZIP) else "zstd" if start == ZSTD else ""
+
+
+class _Plain(io.RawIOBase):
+    """Decompressed bytes. What goes wrong with the compression is a FileBroken."""
+
+    def __init__(self, stream: BinaryIO, compression: str) -> None:
+        self.compression = compression
+        self.compressed = stream
+        self.count = 0
+        if compression == "gzip":
+            self.source = gzip.GzipFile(fileobj=stream)
+            self.errors = (EOFError, zlib.error, gzip.BadGzipFile)
+        elif compression == "zstd":
+            import zstandard
+
+            self.source = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+                stream, read_across_frames=True, closefd=False
+            )
+            self.errors = (zstandard.ZstdError,)
+        else:
+            self.source, self.errors = stream, ()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self.source.read(len(buffer))
+        except self.errors as error:
+            raise FileBroken(
+                f"The {self.compression} file is cut off or damaged ({error}). Get it again, or unpack it and see what is there."
+            ) from None
+        self.count += len(data)
+        if self.count > BOMB_BYTES and self.compression and self.count > BOMB_RATIO * max(1, self.compressed.tell()):
+            raise FileBroken(
+                f"The file unpacks to more than {BOMB_RATIO} times its size. Unpack it yourself if it is what you want."
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _first_byte(text: io.BufferedReader) -> bytes:
+    """The first byte that is not white space; what stands before it (in the first buffer) stays to be read."""
+    return text.peek(CHUNK).lstrip(WHITE)[:1]
+
+
+# -- JSON arrays ---------------------------------------------------------------------------------------------
+
+OUTSIDE, INSIDE = re.compile(rb'["{}\[\],]'), re.compile(rb'["\\]')
+
+
+def _read_array(text: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    number = 0
+    for element in _elements(text):
+        number += 1
+        if element is None:
+            size = f"{MAX_LINE_BYTES // 1024**2} MB"
+            yield number, BadRow(number, f"The element is longer than {size}.", "Split it, or leave it out.", "element")
+            continue
+        try:
+            yield number, parse_json(element)
+        except Unreadable as error:
+            yield number, BadRow(number, error.reason, error.next_step, "element")
+
+
+def _elements(text: io.BufferedReader) -> Iterator[bytes | None]:
+    """The bytes of each element of the outermost array; None for one that is too long. Finds the next even after a broken one."""
+    element, depth, in_string, skip, too_long = bytearray(), 0, False, 0, False
+    while chunk := text.read(CHUNK):
+        start, position = 0, skip
+        skip = 0
+        while found := (INSIDE if in_string else OUTSIDE).search(chunk, position):
+            sign, position = found.group(), found.end()
+            if sign == b'"':
+                in_string = not in_string
+            elif sign == b"\\":
+                position += 1
+                skip = max(0, position - len(chunk))
+            elif sign in b"{[":
+                depth += 1
+                if depth == 1:
+                    start = position
+            elif sign in b"}]" or depth == 1:
+                depth -= sign != b","
+                if depth == 0 or (sign == b"," and depth == 1):
+                    element += chunk[start : position - 1]
+                    if too_long or element.strip(WHITE):
+                        yield None if too_long else bytes(element)
+                    element, start, too_long = bytearray(), position, False
+                    if depth == 0:
+                        return
+        element += chunk[start:]
+        if len(element) > MAX_LINE_BYTES:
+            element, too_long = bytearray(), True
+    raise FileBroken(
+        "The JSON array has no end: the file is cut off, or a quote is missing. Get it again, or write one object a line."
+    )
+
+
+# -- Parquet -------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    import pyarrow
+
+    number = 0
+    try:
+        for batch in _open_parquet(stream).iter_batches(batch_size=PARQUET_ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _broken_parquet(error) from None
+
+
+def _open_parquet(stream: BinaryIO) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(stream)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _broken_parquet(error) from None
+
+
+def _broken_parquet(error: Exception) -> FileBroken:
+    return FileBroken(f"The Parquet file is cut off or damaged ({str(error)[:200]}). Get it again.")

@@ -1,0 +1,80 @@
+"""The formats of preferences by name; which one a file has is told by its rows, never by its name."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from . import alpaca_eval, arena, argilla, hh, judgements, kto, label_studio, llama_factory, openai, trl, ultrafeedback
+from .files import read_objects
+from .rows import BadRow, PreferenceRow, each
+
+# In the order of detection: the first that recognises a row has it, so the plainest comes last.
+READERS: dict[str, ModuleType] = {
+    "judgements": judgements,
+    "trl-kto": kto,
+    "openai": openai,
+    "arena": arena,
+    "alpaca-eval": alpaca_eval,
+    "label-studio": label_studio,
+    "argilla": argilla,
+    "hh": hh,
+    "ultrafeedback": ultrafeedback,
+    "trl": trl,
+}
+TRIPLE_WRITERS: dict[str, ModuleType] = {
+    "trl": trl,
+    "openai": openai,
+    "hh": hh,
+    "ultrafeedback": ultrafeedback,
+    "llama-factory": llama_factory,
+}
+JUDGEMENT_WRITERS: dict[str, ModuleType] = {
+    "judgements": judgements,
+    "arena": arena,
+    "label-studio": label_studio,
+    "argilla": argilla,
+    "trl-kto": kto,
+}
+LOOKED_AT = 20  # rows, until one is recognised
+
+Rows = Iterator[tuple[int, dict[str, Any] | BadRow]]
+
+
+class UnknownFormat(Exception):
+    """No format recognises the file's first rows; the text lists what was looked for."""
+
+
+def detect(stream: BinaryIO, names: Mapping[str, str] | None = None) -> str:
+    """The name of the format of the first row that any format recognises."""
+    seen: list[str] = []
+    for _, row in islice(_renamed(read_objects(stream), names), LOOKED_AT):
+        if isinstance(row, BadRow):
+            continue
+        for name, module in READERS.items():
+            if module.recognises(row):
+                return name
+        seen = seen or [str(key) for key in row]
+    has = f"The first row has: {', '.join(seen)[:300]}." if seen else f"None of the first {LOOKED_AT} rows is a JSON object."
+    looked_for = "\n".join(f"  {name}: {module.LOOKS_FOR}" for name, module in READERS.items())
+    raise UnknownFormat(f"The format is not one of those known. {has} Looked for:\n{looked_for}")
+
+
+def read(stream: BinaryIO, format: str, names: Mapping[str, str] | None = None) -> Iterator[PreferenceRow | BadRow]:
+    """Every comparison of the file with its answer, and every row that gives none.
+
+    `names` says what our names are called in the file: {"chosen": "better"}.
+    """
+    module = READERS[format]
+    rows = _renamed(read_objects(stream), names)
+    return module.read_rows(rows) if hasattr(module, "read_rows") else each(rows, module.parse)
+
+
+def _renamed(rows: Rows, names: Mapping[str, str] | None) -> Rows:
+    if not names:
+        yield from rows
+        return
+    for line, row in rows:
+        if not isinstance(row, BadRow):
+            row = row | {ours: row[theirs] for ours, theirs in names.items() if theirs in row}
+        yield line, row
