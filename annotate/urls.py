@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.judging import JudgementView, NextView
-from .views import compare, members, people, projects
+from .views import compare, members, people, projects, quality
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -19,6 +19,8 @@ urlpatterns = [
     path("projects/<slug:slug>/compare/skip/", compare.compare_skip, name="compare_skip"),
     path("projects/<slug:slug>/compare/undo/", compare.compare_undo, name="compare_undo"),
     path("projects/<slug:slug>/compare/renew/", compare.compare_renew, name="compare_renew"),
+    path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/<int:user_id>/link/", members.member_link, name="member_link"),
     path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),

@@ -55,6 +55,8 @@ TABLE = {
     "compare_skip": JUDGES["post"],
     "compare_undo": JUDGES["post"],
     "compare_renew": JUDGES["post"],
+    "quality": MANAGES["get"],
+    "quality_table": MANAGES["get"],
     "members": MANAGES["get"],
     "member_link": MANAGES["post"],
     "member_role": MANAGES["post"],
@@ -102,7 +104,7 @@ def place(db) -> dict[str, object]:
     project = make_project(slug="taste")
     make_run(project, make_version(project, serving=True))
     somebody = make_member(project, "annotator", "somebody")
-    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "project": project}
+    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project}
 
 
 def address_of(name: str, place: dict[str, object]) -> str:
