@@ -10,7 +10,14 @@ from training.models import Version
 
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
 OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "loss", "label_smoothing", "nll_weight", "lora_rank", "seed")
-NOT_OFFERED = {"loss": {"dpo_ties"}}  # a dataset holds no ties
+LOSSES = {  # a dataset holds no ties, and unlikelihood is a baseline for papers: these two are for the command line
+    "dpo": "DPO",
+    "robust": "Robust DPO",
+    "ipo": "IPO",
+    "hinge": "Hinge (SLiC)",
+    "dpo_norm": "Length-normalised DPO",
+    "sft": "SFT on the chosen answers",
+}
 PRESET_LABELS = {"lora": "LoRA"}
 LABELS = {
     "epochs": "Epochs",
@@ -80,13 +87,12 @@ def _as_preset(name: str) -> str:
 
 
 def _plainly(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else f"{value:g}"
+    return "none" if value is None else LOSSES[value] if isinstance(value, str) else f"{value:g}"
 
 
 def _field(setting: Hyperparameter) -> forms.Field:
-    if setting.choices:
-        offered = [(choice, choice) for choice in setting.choices if choice not in NOT_OFFERED.get(setting.name, ())]
-        choices = [("", "As the preset"), *offered]
+    if setting.name == "loss":
+        choices = [("", "As the preset"), *LOSSES.items()]
         return forms.ChoiceField(choices=choices, required=False, label=LABELS[setting.name], help_text=setting.help)
     kind = forms.IntegerField if setting.type == "int" else forms.FloatField
     field = kind(

@@ -61,10 +61,10 @@ class Config:
     )
     preset: str | None = _setting(None, role=FILE, help="Named defaults, which other keys override.", choices=PRESET_NAMES)
 
-    loss: str = _setting("dpo", help="Loss function; with label_smoothing, dpo is conservative DPO.", choices=tuple(LOSS_OPTIONS))
+    loss: str = _setting("dpo", help="What is minimised: DPO or one of its relatives.", choices=tuple(LOSS_OPTIONS))
     beta: float = _setting(0.1, above=0, high=100, help="Strength of the pull towards the reference (β): larger stays closer.")
     label_smoothing: float = _setting(
-        0.0, low=0, below=0.5, help="Share of judgements taken to be the wrong way round (ε of conservative and robust DPO)."
+        0.0, low=0, below=0.5, help="Share of judgements taken to be the wrong way round (ε): makes DPO conservative, or robust."
     )
     nll_weight: float = _setting(
         0.0, low=0, high=1000, help="Weight of −log π(chosen) per token, added to any loss: keeps chosen answers likely."
@@ -79,7 +79,7 @@ class Config:
         help="Epochs of SFT on the chosen answers first; its result is then start and reference. Null: none.",
     )  # fmt: skip
     lora_rank: int | None = _setting(
-        None, low=1, high=4096, help="Rank of LoRA adapters, which are trained instead of the weights; null: all weights."
+        None, low=1, high=4096, help="Rank of LoRA adapters, which are trained instead of the weights; none: all weights."
     )
     lora_alpha: float | None = _setting(
         None, above=0, high=1e6, help="Scale of the adapters, divided by rank; null: twice the rank."

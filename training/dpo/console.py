@@ -72,7 +72,9 @@ def _heldout(event: Event) -> str:
 
 
 def _saved(event: Event) -> str:
-    shares = ", ".join(f"{name} keeps {share:.1%}" for name, share in event["signal"]["share"].items() if share is not None)
+    shares = ", ".join(
+        f"{name} keeps {max(share, 0.0):.1%}" for name, share in event["signal"]["share"].items() if share is not None
+    )
     return f"saved {event['path']}; of what was trained {shares or 'there is nothing'}; serve it in {event['serve_dtype']}"
 
 

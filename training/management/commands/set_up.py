@@ -12,6 +12,7 @@ from annotate.models.project import Role
 
 DEMO = settings.BASE_DIR / "annotate" / "demo"
 SYSTEM_PROMPT = "Answer in one to three short sentences."
+TEMPERATURE, TOP_P = 0.7, 0.95  # at 1.0 a model this small writes gibberish now and then, and judging it means little
 
 
 class Command(BaseCommand):
@@ -42,6 +43,8 @@ def create_demo_project(owner: str) -> Project:
     if not user.password:
         user.set_unusable_password()
         user.save(update_fields=["password"])
-    project = Project.objects.create(slug="demo", name="Demo", guidelines=(DEMO / "guidelines.md").read_text())
+    project = Project.objects.create(
+        slug="demo", name="Demo", guidelines=(DEMO / "guidelines.md").read_text(), temperature=TEMPERATURE, top_p=TOP_P
+    )
     Membership.objects.create(project=project, user=user, role=Role.OWNER)
     return project
