@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Value
+from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from .models import Judgement, Project
@@ -83,7 +83,7 @@ COMPARISON = {
     "second_model": "second_model",
     "split": "comparison__prompt__split",
     "purpose": "comparison__purpose",
-    "source": "comparison__prompt__source",
+    "source": "comparison__source",
 }
 
 
@@ -94,8 +94,8 @@ def read_judged(*, project: Project, split: str = "") -> Iterator[JudgedComparis
         judgements = judgements.filter(comparison__prompt__split=split)
     rows = (
         judgements.annotate(
-            first_model=Coalesce(F("comparison__first__version__name"), Value("")),
-            second_model=Coalesce(F("comparison__second__version__name"), Value("")),
+            first_model=Coalesce(F("comparison__first__version__name"), F("comparison__first__model_name")),
+            second_model=Coalesce(F("comparison__second__version__name"), F("comparison__second__model_name")),
         )
         .order_by("comparison_id", "pk")
         .values_list(*JUDGEMENT.values(), *COMPARISON.values())

@@ -5,6 +5,7 @@ from .comparison import Comparison
 from .completion import Completion
 from .judgement import Judgement
 from .people import SignInLink, User
+from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
 
@@ -14,6 +15,7 @@ __all__ = [
     "Completion",
     "Judgement",
     "Membership",
+    "PreferenceImport",
     "Project",
     "Prompt",
     "SignInLink",

@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from .completion import Completion
+from .preference_import import PreferenceImport
 from .project import Project
 from .prompt import Prompt
 
@@ -46,6 +47,9 @@ class Comparison(models.Model):
     priority = models.FloatField(default=0.0, help_text="Higher comes first.")
     judgements_required = models.PositiveSmallIntegerField()
     free_places = models.PositiveSmallIntegerField()
+    batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    source = models.CharField(max_length=200, blank=True, help_text="File and row that an imported one came from.")
+    content_hash = models.CharField(max_length=64, blank=True, help_text="Of an imported one: the same pair comes in once.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ComparisonQuerySet.as_manager()
@@ -60,6 +64,9 @@ class Comparison(models.Model):
             models.CheckConstraint(condition=Q(free_places__gte=0), name="comparison_is_never_overbooked"),
             models.CheckConstraint(
                 condition=Q(free_places__lte=F("judgements_required")), name="comparison_places_at_most_required"
+            ),
+            models.UniqueConstraint(
+                fields=["project", "content_hash"], condition=~Q(content_hash=""), name="imported_comparison_is_unique"
             ),
         ]
         indexes = [

@@ -15,6 +15,7 @@ class Completion(models.Model):
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
     version = models.ForeignKey("training.Version", null=True, blank=True, on_delete=models.PROTECT, related_name="completions")
+    model_name = models.CharField(max_length=200, blank=True, help_text="Who wrote an imported one. Never shown to annotators.")
     text = models.TextField()
     temperature = models.FloatField(null=True, blank=True)
     top_p = models.FloatField(null=True, blank=True)

@@ -8,6 +8,7 @@ from django.db.models import Q
 from .assignment import Assignment
 from .comparison import Comparison
 from .people import User
+from .preference_import import PreferenceImport
 
 
 class Outcome(models.TextChoices):
@@ -43,6 +44,7 @@ class Judgement(models.Model):
     edited_text = models.TextField(blank=True, help_text="The better answer, improved by hand.")
     seconds = models.FloatField(null=True, blank=True, help_text="Time on task while the page was visible.")
     late = models.BooleanField(default=False, help_text="It came after the lease had expired; kept all the same.")
+    batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 

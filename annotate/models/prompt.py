@@ -5,6 +5,7 @@ import json
 
 from django.db import models
 
+from .preference_import import PreferenceImport
 from .project import Project
 
 HELDOUT_IN = 5  # one prompt in five is held out
@@ -41,6 +42,7 @@ class Prompt(models.Model):
     split = models.CharField(max_length=10, choices=Split.choices)
     tags = models.JSONField(default=list, blank=True)
     source = models.CharField(max_length=200, blank=True)
+    batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PromptQuerySet.as_manager()
