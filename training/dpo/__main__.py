@@ -27,14 +27,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        if is_first_process():
+            print(stop, file=sys.stderr)
         return stop.exit_code
     except TrainerError as error:
         if error.__cause__ is not None and "unexpected" in str(error):
             traceback.print_exception(error.__cause__)
-        print(f"error: {error}", file=sys.stderr)
+        if is_first_process() or not error.known_to_first:
+            print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return EXIT_DONE
+
+
+def is_first_process() -> bool:
+    """Of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -112,7 +119,9 @@ def read_config(path: Path) -> Config:
     try:
         return Config.from_dict(given, where=str(path))
     except ConfigError as error:
-        tell_output(given, error)
+        if is_first_process():
+            tell_output(given, error)
+        error.known_to_first = True
         raise
 
 
@@ -136,17 +145,27 @@ def train(config: Config, stopper: Stopper) -> None:
     """Make the output directory and run. torch is imported only now, so that --help and bad configs answer at once."""
     output = Path(config.output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "lock").touch()
+        if is_first_process():
+            output.mkdir(parents=True, exist_ok=True)
+            (output / "lock").touch()
     except OSError as error:
         raise storage_error("the run", output, error) from error
+    from training.dpo import distributed
     from training.dpo.console import Console
     from training.dpo.events import EventLog
-    from training.dpo.run import run
+    from training.dpo.run import report, run
 
     console = Console()
+    log = EventLog(output / "events.jsonl", show=console.show, silent=not is_first_process())
+
+    def on_failure(error: TrainerError) -> None:
+        report(log, error)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+    stopper.agree = distributed.agree
     try:
-        run(config, stopper, EventLog(output / "events.jsonl", show=console.show))
+        with distributed.joined(config.device, on_failure):
+            run(config, stopper, log)
     finally:
         console.close()
 

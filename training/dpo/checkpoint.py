@@ -1,6 +1,7 @@
 """Checkpoints: OUTPUT/checkpoint/step-N, each whole or absent. safetensors for tensors, JSON for the rest.
 
-A new one is complete on disk before the one before it is removed.
+A new one is complete on disk before the one before it is removed. Weights lie in it whole, so that a run may go
+on with another number of processes.
 """
 
 import json
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from training.dpo import distributed
 from training.dpo.errors import StorageError
 from training.dpo.storage import remove_partials, write_directory
 
@@ -22,18 +24,22 @@ _RNG_CPU, _RNG_CUDA = "rng.cpu", "rng.cuda"
 def save_checkpoint(directory: Path, step: int, model: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
     """Write `directory`/step-N and then remove older ones. Raises StorageError; the last good one then stays."""
     path = directory / f"step-{step:08d}"
-    if path.exists():
+    if distributed.by_first(path.exists):
         return path
+    weights, rest = distributed.gathered(model_tensors(model)), distributed.gathered(optimizer_tensors(model, optimizer))
 
     def fill(partial: Path) -> None:
-        write_tensors(partial / MODEL, model_tensors(model))
-        write_tensors(partial / OPTIMIZER, optimizer_tensors(model, optimizer) | _random_state())
+        write_tensors(partial / MODEL, weights)
+        write_tensors(partial / OPTIMIZER, rest | _random_state())
         (partial / STATE).write_text(json.dumps({"step": step, **state}, indent=2), encoding="utf-8")
 
-    write_directory(path, fill, what=f"the checkpoint of step {step}")
-    for old in directory.glob("step-*"):
-        if old != path:
-            shutil.rmtree(old, ignore_errors=True)
+    def write() -> None:
+        write_directory(path, fill, what=f"the checkpoint of step {step}")
+        for old in directory.glob("step-*"):
+            if old != path:
+                shutil.rmtree(old, ignore_errors=True)
+
+    distributed.by_first(write)
     return path
 
 
@@ -59,7 +65,7 @@ def load_checkpoint(path: Path, model: Any, optimizer: torch.optim.Optimizer) ->
         raise StorageError(f"cannot read the checkpoint {path}: {error}. Delete it to start over.") from error
     with torch.no_grad():
         for name, tensor in model_tensors(model).items():
-            tensor.copy_(weights[name])
+            tensor.copy_(distributed.parted(weights[name], tensor))
     torch.set_rng_state(rest.pop(_RNG_CPU))
     if (cuda := rest.pop(_RNG_CUDA, None)) is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(cuda)
@@ -68,13 +74,17 @@ def load_checkpoint(path: Path, model: Any, optimizer: torch.optim.Optimizer) ->
         name, _, part = key.rpartition("/")
         parameter = parameters[name]
         # A step counter (no dimensions) lives on the CPU, whatever the device of the weights.
-        optimizer.state[parameter][part] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+        optimizer.state[parameter][part] = tensor if tensor.ndim == 0 else distributed.parted(tensor, parameter)
 
 
 def differs(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> list[str]:
     """Names of tensors that a checkpoint does not hold as they are in memory; empty when it can be trusted."""
+    held = distributed.gathered(model_tensors(model) | optimizer_tensors(model, optimizer))
+    return distributed.by_first(lambda: _differing(path, held))
+
+
+def _differing(path: Path, held: dict[str, torch.Tensor]) -> list[str]:
     stored = load_file(path / MODEL) | load_file(path / OPTIMIZER)
-    held = model_tensors(model) | optimizer_tensors(model, optimizer)
     return [name for name, tensor in held.items() if name not in stored or not torch.equal(stored[name], tensor.cpu())]
 
 

@@ -15,6 +15,7 @@ class TrainerError(Exception):
     """A run cannot go on. The message says what, where and what next."""
 
     exit_code = EXIT_FAILURE
+    known_to_first = False  # of several processes, the first one tells it
 
 
 class ConfigError(TrainerError):
@@ -53,6 +54,23 @@ class OutputBusyError(TrainerError):
 
 class NonFiniteError(TrainerError):
     """Loss or gradient is NaN or infinite; the rows are named, the last good checkpoint stays."""
+
+
+class OutOfMemory(TrainerError):
+    """One of several processes ran out of memory. The next start goes on with the token budget halved `halvings` times."""
+
+    def __init__(self, message: str, halvings: int) -> None:
+        super().__init__(message)
+        self.halvings = halvings
+
+
+class OtherProcessError(TrainerError):
+    """Another process of this run failed; its words, its exit code, and what it knows of the memory."""
+
+    def __init__(self, message: str, code: int, rank: int, halvings: int | None = None) -> None:
+        super().__init__(f"process {rank}: {message}")
+        self.exit_code = code
+        self.halvings = halvings
 
 
 class StorageError(TrainerError):

@@ -16,12 +16,15 @@ Event = dict[str, Any]
 class EventLog:
     """Appends events to a file and hands each to `show` (the terminal)."""
 
-    def __init__(self, path: Path, show: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(self, path: Path, show: Callable[[Event], None] = lambda event: None, silent: bool = False) -> None:
         self.path = path
         self.show = show
+        self.silent = silent  # of several processes, all but one
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one event. Raises StorageError when the disk is full. Numbers that are not finite become null."""
+        if self.silent:
+            return
         record = {"event": event, "time": round(time.time(), 3), **_finite(fields)}
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -61,6 +64,8 @@ class EventLog:
             self.write("checkpoint", step=step)  # the run was killed between the checkpoint and its event
 
     def _replace(self, events: list[Event]) -> None:
+        if self.silent:
+            return
         text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
         write_text(self.path, text, "the events")
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from training.dpo.attention import NAME, CannotPack, layout_of
+from training.dpo import distributed
+from training.dpo.attention import NAME, CannotPack, Layout, layout_of
 from training.dpo.batches import Batch, collate, fill_padded
 from training.dpo.head import tiled_logprobs
-from training.dpo.packing import fill_packs, make_pack, packed_length
+from training.dpo.packing import make_pack, packed_length, spread_packs
 from training.dpo.tokens import Example
 
 AGREEMENT = 1e-4  # nats per token that the two paths may differ by, in float32
@@ -56,7 +57,7 @@ class Scorer:
     def micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
         """Places in `examples`, cut into parts that fit the budget."""
         if self.path.packed:
-            return fill_packs([packed_length(example) for example in examples], self.path.budget)
+            return spread_packs([packed_length(example) for example in examples], self.path.budget, distributed.count())
         return fill_padded(examples, self.path.budget)
 
     def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
@@ -75,11 +76,18 @@ class Scorer:
         """
         scores_N2 = torch.zeros(len(examples), 2)
         done = 0
-        for places in self.micro_batches(examples):
+        for places in distributed.share(self.micro_batches(examples)):
             before_each(done)
-            scores_N2[places] = self.logprobs([examples[place] for place in places]).float().cpu()
-            done += len(places)
-        return scores_N2
+            scores_B2 = self.logprobs([examples[place] for place in places or [shortest(examples)]]).float().cpu()
+            if places:
+                scores_N2[places] = scores_B2
+                done += len(places)
+        return distributed.total(scores_N2)
+
+
+def shortest(examples: Sequence[Example]) -> int:
+    """The place of the pair that a process computes when all others are taken, and forgets."""
+    return min(range(len(examples)), key=lambda place: examples[place].tokens)
 
 
 def choose_path(model: Any, examples: Sequence[Example], device: torch.device, budget: int) -> tuple[ForwardPath, str]:
@@ -90,6 +98,7 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
     try:
         packed_N2 = Scorer(model, exact, replace(plain, packed=True)).score(few)
     except (CannotPack, TypeError, AttributeError, RuntimeError, ValueError) as error:  # model code raises what it likes
+        distributed.recover(model)
         return plain, f"plain: {type(model).__name__} does not take packed rows ({error})"
     lengths_N2 = torch.tensor([[len(example.chosen), len(example.rejected)] for example in few])
     worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
@@ -101,16 +110,20 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
 def packed_logprobs(model: Any, examples: Sequence[Example], precision: Precision) -> torch.Tensor:
     """All pairs in one row: (B, 2). Raises CannotPack when the model asks something else of its attention."""
     attend_with(model, NAME)
-    pack = make_pack(examples, precision.device)
+    layout = layout_of(make_pack(examples, precision.device))
+    logprobs_S = distributed.within(model, _scored_tokens, layout, precision)
+    sums = logprobs_S.new_zeros(2 * len(examples)).index_add(0, layout.pack.answers_S, logprobs_S)
+    return sums.view(-1, 2)
+
+
+def _scored_tokens(model: Any, layout: Layout, precision: Precision) -> torch.Tensor:
+    """Log-probability of each of a pack's S scored tokens, in nats: (S,)."""
+    pack = layout.pack
     with precision.autocast():
         hidden_TD = model.get_decoder()(
-            input_ids=pack.input_ids_T[None], position_ids=pack.position_ids_T[None], use_cache=False, layout=layout_of(pack)
+            input_ids=pack.input_ids_T[None], position_ids=pack.position_ids_T[None], use_cache=False, layout=layout
         ).last_hidden_state[0]
-        logprobs_S = tiled_logprobs(
-            model.get_output_embeddings(), hidden_TD[pack.predictors_S], pack.targets_S, precision.compute
-        )
-    sums = logprobs_S.new_zeros(2 * len(examples)).index_add(0, pack.answers_S, logprobs_S)
-    return sums.view(-1, 2)
+        return tiled_logprobs(model.get_output_embeddings(), hidden_TD[pack.predictors_S], pack.targets_S, precision.compute)
 
 
 def token_logprobs(logits_SV: torch.Tensor, targets_S: torch.Tensor) -> torch.Tensor:

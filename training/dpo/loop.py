@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from training.dpo import distributed
 from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
-from training.dpo.errors import NonFiniteError, Stopped, is_out_of_memory
+from training.dpo.errors import NonFiniteError, OutOfMemory, Stopped, is_out_of_memory
 from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
-from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.logprobs import ForwardPath, Precision, Scorer, shortest
 from training.dpo.losses import Scores
 from training.dpo.optimizers import learning_rate_at
 from training.dpo.stopping import Stopper
@@ -97,7 +98,11 @@ def train(run: Run, progress: Progress) -> None:
 
 
 def train_step(run: Run, progress: Progress) -> None:
-    """One optimizer step; where memory runs out, the same step again in smaller micro-batches."""
+    """One optimizer step; where memory runs out, the same step again in smaller micro-batches.
+
+    Of several processes the others wait within a layer for the one that has no memory left, and cannot be called back: all
+    end (OutOfMemory), and the next start goes on from the checkpoint.
+    """
     while True:
         try:
             return step_once(run, progress)
@@ -107,6 +112,8 @@ def train_step(run: Run, progress: Progress) -> None:
         run.optimizer.zero_grad(set_to_none=True)
         progress.halvings += 1
         budget = run.path.budget >> progress.halvings
+        if distributed.count() > 1:
+            raise OutOfMemory(_out_of_memory_text(budget), progress.halvings)
         message = f"out of memory; going on with {budget} tokens at once, which changes speed only. Set micro_batch_tokens to it."
         run.log.write("warning", step=progress.step, code="out_of_memory", message=message)
         if run.precision.device.type == "cuda":
@@ -121,15 +128,21 @@ def step_once(run: Run, progress: Progress) -> None:
     reference_B2 = run.reference["train"][places]
     policy_B2 = torch.zeros(len(places), 2)
     weights_B = weights_of(examples)
+    bad_B = torch.zeros(len(places))
     policy = run.policy(progress.halvings)
-    for part in policy.micro_batches(examples):
+    for part in distributed.share(policy.micro_batches(examples)):
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
-        pairs = [examples[i] for i in part]
+        taken_part = part or [shortest(examples)]  # all processes go through the model equally often
+        pairs = [examples[i] for i in taken_part]
         policy_P2 = policy.logprobs(pairs)
-        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[part], pairs))
-        _require_finite(losses_P, pairs, progress.step)
-        (losses_P * weights_B[part].to(losses_P.device)).sum().div(len(places)).backward()
-        policy_B2[part] = policy_P2.detach().float().cpu()
+        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[taken_part], pairs))
+        weights_P = weights_B[taken_part] if part else torch.zeros(1)
+        (losses_P * weights_P.to(losses_P.device)).sum().div(len(places)).backward()
+        if part:
+            policy_B2[part] = policy_P2.detach().float().cpu()
+            bad_B[part] = (~losses_P.detach().isfinite()).float().cpu()
+    _require_finite(distributed.total(bad_B), examples, progress.step)
+    policy_B2 = distributed.total(policy_B2)
     rate = learning_rate_at(progress.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)
     grad_norm = update(run, rate, examples, progress.step)
     taken, tokens = time.monotonic() - began, sum(example.tokens for example in examples)
@@ -147,7 +160,7 @@ def step_once(run: Run, progress: Progress) -> None:
 
 def update(run: Run, rate: float, examples: list[Example], step: int) -> float:
     """Clip, step and clear the gradients; the norm before clipping. Raises NonFiniteError and leaves the weights."""
-    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm).item()
+    norm = distributed.whole(torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.max_grad_norm)).item()
     if not torch.isfinite(torch.tensor(norm)):
         run.optimizer.zero_grad(set_to_none=True)
         raise NonFiniteError(_non_finite_text("gradient", examples, step))
@@ -171,7 +184,7 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
 
 def keep(run: Run, progress: Progress) -> None:
     """Write the checkpoint of this step, unless it is there already."""
-    if (run.checkpoints / f"step-{progress.step:08d}").exists():
+    if distributed.by_first((run.checkpoints / f"step-{progress.step:08d}").exists):
         return
     run.optimizer.zero_grad(set_to_none=True)
     state = {"progress": dataclasses.asdict(progress), "identity": run.identity}
@@ -205,11 +218,16 @@ def _due(step: int, steps: int, every: int) -> bool:
     return step in (0, steps) or (every > 0 and step % every == 0)
 
 
-def _require_finite(losses_P: torch.Tensor, examples: list[Example], step: int) -> None:
-    finite = losses_P.detach().isfinite().tolist()
-    if not all(finite):
-        bad = [example for example, fine in zip(examples, finite, strict=True) if not fine]
+def _require_finite(bad_B: torch.Tensor, examples: list[Example], step: int) -> None:
+    if bad := [example for example, is_bad in zip(examples, bad_B.tolist(), strict=True) if is_bad]:
         raise NonFiniteError(_non_finite_text("loss", bad, step))
+
+
+def _out_of_memory_text(budget: int) -> str:
+    return (
+        f"out of memory. Started again, the same command goes on from the last checkpoint with {budget} tokens at once, which "
+        "changes speed only; torchrun --max-restarts 3 does so by itself. Or set micro_batch_tokens in a new run."
+    )
 
 
 def _non_finite_text(what: str, examples: list[Example], step: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 
+from training.dpo import distributed
 from training.dpo.config import Config
 from training.dpo.errors import ModelError
 from training.dpo.logprobs import Precision
@@ -26,8 +27,17 @@ def load_tokenizer(directory: Path) -> Any:
         raise ModelError(f"cannot load the tokenizer in {directory}: {error}. Import the model again.") from error
 
 
-def load_model(directory: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
-    """The causal language model of a version, without dropout, on `device`.
+def load_model(directory: Path, device: torch.device, dtype: torch.dtype = torch.float32, exact: bool = False) -> Any:
+    """The causal language model of a version on `device`, as `read_model` reads it; `exact`: in float32 after rounding.
+
+    Of several processes, each has its part of it.
+    """
+    model = read_model(directory, dtype)
+    return distributed.shard(model.float() if exact else model, device)
+
+
+def read_model(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The causal language model of a version, without dropout, whole and in main memory.
 
     Raises ModelError when weights are missing, broken, quantised or not those of a causal language model.
     """
@@ -47,7 +57,7 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype = torch
         raise ModelError(f"the weights in {directory} are quantised. Import the model in float32, float16 or bfloat16.")
     # With padding_idx set, torch silently gives that token's embedding no gradient; often it is the end-of-turn token.
     model.get_input_embeddings().padding_idx = None
-    return model.to(device).eval()  # eval: no dropout, so that policy and reference agree at step 0
+    return model.eval()  # eval: no dropout, so that policy and reference agree at step 0
 
 
 def longest_row(directory: Path) -> int | None:

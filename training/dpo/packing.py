@@ -5,6 +5,7 @@ ends, and attention.py lets it see the prompt and itself, but not the chosen ans
 in a row of its own. The last token of an answer is predicted and predicts nothing: it is a target, not an input.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,24 @@ def fill_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
         packs[fits].append(place)
         room[fits] -= lengths[place]
     return packs
+
+
+def spread_packs(lengths: Sequence[int], budget: int, processes: int) -> list[list[int]]:
+    """As `fill_packs`, but as many packs of like size for each process, where the budget lets them be.
+
+    Example: lengths 5, 3, 4, 2, budget 14, 2 processes → [[0, 3], [2, 1]], not one pack and an idle process.
+    """
+    packs = fill_packs(lengths, budget)
+    wanted = math.ceil(len(packs) / processes) * processes
+    if len(packs) == wanted or len(lengths) < wanted:
+        return packs
+    even: list[list[int]] = [[] for _ in range(wanted)]
+    taken = [0] * wanted
+    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+        emptiest = taken.index(min(taken))
+        even[emptiest].append(place)
+        taken[emptiest] += lengths[place]
+    return even if max(taken) <= max(budget, max(lengths)) else packs
 
 
 def make_pack(examples: Sequence[Example], device: torch.device) -> Pack:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from training.dpo import distributed
 from training.dpo.errors import ModelError
 from training.dpo.logprobs import Precision, Scorer
 from training.dpo.model import load_tokenizer, weights_sha256
@@ -70,18 +71,14 @@ def reference_scores(
     `load` gives the reference itself, and is only asked for when something is missing. `before_each` gets the part's name
     and the pairs done, before each micro-batch.
     """
-    found = {name: _cached(_path(cache, reference, examples), len(examples)) for name, examples in parts.items()}
+    found = {name: _shared(_path(cache, reference, examples), len(examples)) for name, examples in parts.items()}
     missing = [name for name, scores in found.items() if scores is None]
     scorer = load() if missing else None
     for name in missing:
         examples = parts[name]
         assert scorer is not None
         scores = scorer.score(examples, lambda done, n=name: before_each(n, done))
-        write_file(
-            _path(cache, reference, examples),
-            lambda partial, kept=scores: save_file({"logprobs": kept}, partial),
-            what="reference log-probabilities",
-        )
+        distributed.by_first(lambda path=_path(cache, reference, examples), kept=scores: _write(path, kept))
         found[name] = scores
     return {name: scores for name, scores in found.items() if scores is not None}
 
@@ -100,6 +97,18 @@ def _same_vocabulary(first: Path, second: Path) -> bool:
 
 def _path(cache: Path, reference: Reference, examples: list[Example]) -> Path:
     return cache / f"{reference.key(examples)}.safetensors"
+
+
+def _write(path: Path, scores_N2: torch.Tensor) -> None:
+    write_file(path, lambda partial: save_file({"logprobs": scores_N2}, partial), what="reference log-probabilities")
+
+
+def _shared(path: Path, pairs: int) -> torch.Tensor | None:
+    """What the first process finds kept, in all."""
+    kept = _cached(path, pairs) if distributed.is_first() else None
+    if not distributed.by_first(lambda: kept is not None):
+        return None
+    return distributed.total(kept if kept is not None else torch.zeros(pairs, 2))
 
 
 def _cached(path: Path, pairs: int) -> torch.Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from training.dpo import distributed
 from training.dpo.batches import steps_total
 from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
 from training.dpo.config import FIELDS, LOSS_OPTIONS, Config
@@ -45,6 +46,7 @@ from training.dpo.storage import exclusive, remove_partials, write_json
 from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
 
 PREFLIGHT_PAIRS = 8
+MEMORY = "memory.json"  # in OUTPUT: how often the token budget is halved from the next start on
 # Settings that may change between a run's start and its resumption, for they change no number.
 FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
 
@@ -64,12 +66,15 @@ class Data:
 
 
 def run(config: Config, stopper: Stopper, log: EventLog) -> None:
-    """Train, or resume, or do nothing when the model is complete. Raises TrainerError; each is in the events, too."""
+    """Train, or resume, or do nothing when the model is complete. Raises TrainerError; each is in the events, too.
+
+    Of several processes the first one holds the lock and writes; all must call this.
+    """
     output = Path(config.output)
-    with exclusive(output / "lock"):
+    with exclusive(output / "lock") if distributed.is_first() else contextlib.nullcontext():
         try:
-            if (output / "model" / "prefloop.json").exists():
-                finish(config, log)
+            if distributed.by_first((output / "model" / "prefloop.json").exists):
+                distributed.by_first(lambda: finish(config, log))
             else:
                 begin_or_resume(config, stopper, log)
         except Stopped as stop:
@@ -78,23 +83,20 @@ def run(config: Config, stopper: Stopper, log: EventLog) -> None:
         except OtherRunError:
             raise
         except TrainerError as error:
-            report(log, str(error))
+            report(log, error)
             raise
         except Exception as error:
             failure = as_trainer_error(error, config)
-            report(log, str(failure))
+            report(log, failure)
             raise failure from error
 
 
 def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
+    if config.lora_rank and distributed.count() > 1:
+        raise ConfigError("lora_rank: adapters are trained by one process. Start without torchrun, or leave lora_rank out.")
     output = Path(config.output)
-    checkpoint = latest_checkpoint(output / "checkpoint")
-    remove_partials(output)
-    if checkpoint:
-        require_same_config(config, read_config(output))
-    else:
-        log.restart()
-        write_json(output / "config.json", config.to_dict(), "the config")
+    found = distributed.by_first(lambda: find_checkpoint(config, log))
+    checkpoint = Path(found) if found else None
     if config.threads:
         torch.set_num_threads(config.threads)
     config = after_sft(config, stopper, log)
@@ -115,7 +117,20 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     progress = resume(prepared, checkpoint) if checkpoint else preflight(prepared, reference)
     train(prepared, progress)
     record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
-    conclude(output, record, log)
+    distributed.by_first(lambda: conclude(output, record, log))
+
+
+def find_checkpoint(config: Config, log: EventLog) -> str | None:
+    """The checkpoint to go on from; where there is none, a new run begins. Clears what a killed run left half-written."""
+    output = Path(config.output)
+    checkpoint = latest_checkpoint(output / "checkpoint")
+    remove_partials(output)
+    if checkpoint:
+        require_same_config(config, read_config(output))
+        return str(checkpoint)
+    log.restart()
+    write_json(output / "config.json", config.to_dict(), "the config")
+    return None
 
 
 def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
@@ -130,12 +145,12 @@ def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
             log.write("sft", done=event["step"], of=event["steps"], loss=event["loss"])
 
     output = Path(config.output) / "sft"
-    output.mkdir(exist_ok=True)
+    distributed.by_first(lambda: output.mkdir(exist_ok=True))
     alone = {name: FIELDS[name].default for name in {option for names in LOSS_OPTIONS.values() for option in names}}
     phase = replace(
         config, **alone, loss="sft", nll_weight=0.0, sft_epochs=None, epochs=config.sft_epochs, max_steps=None, output=str(output)
     )
-    run(phase, stopper, EventLog(output / "events.jsonl", show))
+    run(phase, stopper, EventLog(output / "events.jsonl", show, silent=log.silent))
     model = str(output / "model")
     return replace(config, model=model, reference=model)
 
@@ -202,7 +217,7 @@ def prepare(
 
 def preflight(run: Run, reference: Reference) -> Progress:
     """All checks before step 1. Raises PreflightError or StorageError; writes the checkpoint of step 0."""
-    check_space(Path(run.config.output), run.model, run.config.optimizer)
+    distributed.by_first(lambda: check_space(Path(run.config.output), run.model, run.config.optimizer))
     check_generation_config(run.model, run.config.model)
     count = min(len(run.train), run.config.batch_pairs, PREFLIGHT_PAIRS)
     examples, kept = run.train[:count], run.reference["train"][:count]
@@ -214,7 +229,7 @@ def preflight(run: Run, reference: Reference) -> Progress:
         figures = check_start(scores_N2, kept, examples, objective, run.precision.compute)
     else:
         figures = check_reference(scores_N2, kept, examples, run.precision.compute)
-    progress = Progress()
+    progress = Progress(halvings=halvings_before(run))
     keep(run, progress)
     check_checkpoint(run.checkpoints / "step-00000000", run.model, run.optimizer)
     trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
@@ -233,6 +248,12 @@ def resume(run: Run, checkpoint: Path) -> Progress:
     load_checkpoint(checkpoint, run.model, run.optimizer)
     progress = Progress(**state["progress"])
     run.log.rewind(progress.step, progress.evaluated)
+    if (halvings := halvings_before(run)) > progress.halvings:
+        progress.halvings = halvings
+        message = (
+            f"a process was out of memory; going on with {run.path.budget >> halvings} tokens at once, which changes speed only."
+        )
+        run.log.write("warning", step=progress.step, code="out_of_memory", message=message)
     run.log.write("resumed", step=progress.step, steps=run.steps, device=str(run.precision.device))
     return progress
 
@@ -267,6 +288,7 @@ def conclude(output: Path, record: dict[str, Any], log: EventLog) -> None:
     if "saved" not in told:
         log.write("saved", path=str(output / "model"), signal=record["signal"], serve_dtype=record["serve_dtype"])
     shutil.rmtree(output / "checkpoint", ignore_errors=True)
+    (output / MEMORY).unlink(missing_ok=True)
     if "done" not in told:
         log.write("done", steps=record["steps"], seconds=record["seconds"], metrics=record["metrics"])
 
@@ -293,7 +315,9 @@ def require_same_config(config: Config, begun: dict[str, Any]) -> None:
 
 
 def as_trainer_error(error: Exception, config: Config) -> TrainerError:
-    """Out of memory, a full disk or a fault of this program, in words."""
+    """Out of memory, a full disk, the failure of another process or a fault of this program, in words."""
+    if failed := distributed.failure_soon():
+        return failed
     if is_out_of_memory(error):
         return TrainerError(
             "out of memory. Lower micro_batch_tokens (the result stays the same), max_prompt_tokens or max_completion_tokens. "
@@ -304,8 +328,25 @@ def as_trainer_error(error: Exception, config: Config) -> TrainerError:
     return TrainerError(f"unexpected {type(error).__name__}: {error}. The last checkpoint stays. Please report this.")
 
 
-def report(log: EventLog, message: str) -> None:
-    """The error event. A disk too full to hold it must not hide the error itself."""
+def halvings_before(run: Run) -> int:
+    """How often the token budget is halved because a process had no memory left at an earlier start. SFT lies within its run."""
+    output = Path(run.config.output)
+    paths = [place / MEMORY for place in (output, output.parent)]
+
+    def read() -> int:
+        return max((json.loads(path.read_text(encoding="utf-8"))["halvings"] for path in paths if path.exists()), default=0)
+
+    return distributed.by_first(read)
+
+
+def report(log: EventLog, error: TrainerError) -> None:
+    """The error event, and what the next start must know. A disk too full to hold it must not hide the error itself."""
+    if log.silent:
+        return
+    message, halvings = str(error), getattr(error, "halvings", None)
+    if halvings is not None:
+        with contextlib.suppress(StorageError):
+            write_json(log.path.with_name(MEMORY), {"halvings": halvings}, "the memory that is left")
     step = max((event.get("step", 0) for event in log.read()), default=0)
     with contextlib.suppress(StorageError):
         log.write("error", message=message, step=step)

@@ -9,13 +9,14 @@ import safetensors
 import torch
 import transformers
 
+from training.dpo import distributed
 from training.dpo.config import Config
 from training.dpo.errors import TrainerError
 from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
 from training.dpo.lora import is_adapted, merged, save_adapter
-from training.dpo.model import has_bfloat16, load_model
-from training.dpo.storage import write_directory
+from training.dpo.model import has_bfloat16, load_model, read_model
+from training.dpo.storage import partial_of, write_directory
 from training.dpo.tokens import Example
 
 SIGNAL_PAIRS = 16
@@ -24,7 +25,10 @@ SAVED_SHARE = 0.999  # of the signal that the files must hold: else saving itsel
 
 
 def save_version(run: Run, progress: Progress, tokenizer: Any, details: dict[str, Any]) -> dict[str, Any]:
-    """Write OUTPUT/model in one step and return its prefloop.json. Raises StorageError, or TrainerError if unfaithful."""
+    """Write OUTPUT/model in one step and return its prefloop.json. Raises StorageError, or TrainerError if unfaithful.
+
+    Of several processes the first writes, and all score what it has written.
+    """
     path = Path(run.config.output) / "model"
     record: dict[str, Any] = {}
 
@@ -32,16 +36,17 @@ def save_version(run: Run, progress: Progress, tokenizer: Any, details: dict[str
         examples = signal_examples(run)
         trained_N2 = _scores(run, run.model, examples, _exact(run), progress.step)
         attend_with(run.model)
-        save_weights(run.model, partial)
-        tokenizer.save_pretrained(partial)
+        model = whole_model(run)
+        distributed.by_first(lambda: save_weights(model, tokenizer, partial))
         record.update(describe(run.config, progress, details))
         record["signal"] = measure_signal(run, trained_N2, examples, partial, progress.step)
         record["serve_dtype"] = serving_dtype(record["signal"])
-        (partial / "README.md").write_text(model_card(record), encoding="utf-8")
-        text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
-        (partial / "prefloop.json").write_text(text + "\n", encoding="utf-8")
+        distributed.by_first(lambda: write_record(record, partial))
 
-    write_directory(path, fill, what="the trained model")
+    if distributed.is_first():
+        write_directory(path, fill, what="the trained model")
+    else:
+        fill(partial_of(path))
     return record
 
 
@@ -71,12 +76,33 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def save_weights(model: Any, directory: Path) -> None:
+def write_record(record: dict[str, Any], directory: Path) -> None:
+    (directory / "README.md").write_text(model_card(record), encoding="utf-8")
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    (directory / "prefloop.json").write_text(text + "\n", encoding="utf-8")
+
+
+def whole_model(run: Run) -> Any:
+    """The trained model; of several processes the first one gets a whole one, the others get nothing."""
+    if distributed.count() == 1:
+        return run.model
+    weights = distributed.gathered({name: parameter.detach() for name, parameter in run.model.named_parameters()})
+    if not weights:
+        return None
+    model = read_model(Path(run.config.model))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    return model
+
+
+def save_weights(model: Any, tokenizer: Any, directory: Path) -> None:
     """Whole weights, which anything loads; of adapters also the adapter alone, in a directory of its own."""
     if is_adapted(model):
         save_adapter(model, directory)
         model = merged(model)
     model.save_pretrained(directory, safe_serialization=True)
+    tokenizer.save_pretrained(directory)
 
 
 def signal_examples(run: Run) -> list[Example]:
@@ -163,8 +189,7 @@ def _exact(run: Run) -> Precision:
 
 
 def _loaded(directory: Path, device: torch.device, dtype: torch.dtype, native: bool) -> Any:
-    model = load_model(directory, device, dtype)
-    return model if native else model.float()
+    return load_model(directory, device, dtype, exact=not native)
 
 
 def _scores(run: Run, model: Any, examples: list[Example], precision: Precision, step: int) -> torch.Tensor:

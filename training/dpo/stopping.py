@@ -2,9 +2,13 @@
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 from training.dpo.errors import Stopped
+
+PARENT_ENDED = "the parent process ended"
+REASONS = (PARENT_ENDED, "SIGINT", "SIGTERM")
 
 
 class Stopper:
@@ -13,6 +17,7 @@ class Stopper:
     def __init__(self, parent: int | None = None) -> None:
         self.reason: str | None = None
         self.parent = parent  # process id that must stay our parent, None: any
+        self.agree: Callable[[str | None], str | None] = lambda reason: reason  # with other processes, if there are any
 
     def listen(self) -> "Stopper":
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -24,9 +29,10 @@ class Stopper:
         self.parent = os.getppid()
 
     def check(self, step: int) -> None:
-        """Raise Stopped when a stop was asked for."""
+        """Raise Stopped when a stop was asked for. Of several processes, all must call it at the same places."""
         if self.reason is None and self.parent is not None and os.getppid() != self.parent:
-            self.reason = "the parent process ended"
+            self.reason = PARENT_ENDED
+        self.reason = self.agree(self.reason)
         if self.reason is not None:
             raise Stopped(self.reason, step)
 

@@ -37,7 +37,7 @@ def write_file(path: Path, write: Callable[[Path], None], what: str) -> None:
 
 def write_directory(path: Path, fill: Callable[[Path], None], what: str) -> None:
     """As `write_file`, for a directory that `fill` fills. `path` must not exist; StorageError if it cannot be written."""
-    partial = path.with_name(f"{path.name}{PARTIAL}")
+    partial = partial_of(path)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -49,6 +49,11 @@ def write_directory(path: Path, fill: Callable[[Path], None], what: str) -> None
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise storage_error(what, path, error) from error
+
+
+def partial_of(path: Path) -> Path:
+    """Where `write_directory` fills what becomes `path`."""
+    return path.with_name(f"{path.name}{PARTIAL}")
 
 
 def write_text(path: Path, text: str, what: str) -> None:
