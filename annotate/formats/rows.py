@@ -5,6 +5,7 @@ A bad line never stops a file. It becomes a `BadRow` that says where, what, and 
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 from ..models.judgement import Outcome
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, half a surrogate pair
 BOM = b"\xef\xbb\xbf"
 
 Message = dict[str, str]
@@ -128,7 +130,7 @@ def check_text(value: Any, what: str) -> str:
         raise Unreadable(f"{what} is not a text.", "Write it in quotes; pictures and other parts are not supported.")
     if not value.strip():
         raise Unreadable(f"{what} is empty.", "Fill it in or delete the line.")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if UNSTORABLE.search(value):
         raise Unreadable(f"{what} holds a character that cannot be stored (NUL or half a surrogate pair).", "Remove it.")
     return value
 
