@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .models import Assignment, Judgement, Membership, Project, User
@@ -17,7 +17,7 @@ from .places import lock_comparison, recount_places
 from .queue import find_assignment, lease_again, storable
 from .refusals import JudgementRefused
 
-__all__ = ["CHOICES", "JudgementRefused", "outcome_of", "record_judgement", "take_back_last"]
+__all__ = ["CHOICES", "JudgementRefused", "has_answered", "outcome_of", "record_judgement", "take_back_last"]
 
 # What can be chosen on the screen, and what it means when the first completion stands on the left (as A).
 CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
@@ -148,14 +148,9 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
     if membership is None or not Role(membership.role).may_judge:
         return None
-    own = Judgement.objects.standing().filter(annotator=annotator, comparison__project=project)
-    judgement = own.select_related("assignment").order_by("-created_at", "-pk").first()
-    skipped = (
-        annotator.assignments.filter(comparison__project=project, state=AssignmentState.SKIPPED, skipped_at__isnull=False)
-        .select_related("comparison__project")
-        .order_by("-skipped_at")
-        .first()
-    )
+    judgements, skips = _own_answers(project=project, annotator=annotator)
+    judgement = judgements.select_related("assignment").order_by("-created_at", "-pk").first()
+    skipped = skips.select_related("comparison__project").order_by("-skipped_at").first()
     if skipped and (judgement is None or skipped.skipped_at > judgement.created_at):
         if lock_comparison(skipped.comparison_id).free_places < 1:  # unlike a judgement, a skip gave its place away
             raise JudgementRefused("taken", "Somebody else has the pair you skipped: the skip cannot be taken back any more.")
@@ -170,3 +165,15 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
         return None
     recount_places([assignment.comparison_id])
     return assignment
+
+
+def has_answered(*, project: Project, annotator: User) -> bool:
+    """Whether there is a judgement or a skip of theirs that `take_back_last` may take back."""
+    return any(answers.exists() for answers in _own_answers(project=project, annotator=annotator))
+
+
+def _own_answers(*, project: Project, annotator: User) -> tuple[QuerySet[Judgement], QuerySet[Assignment]]:
+    """Their judgements that stand, and what they have skipped."""
+    skipped = Assignment.objects.filter(state=AssignmentState.SKIPPED, skipped_at__isnull=False)
+    own = {"annotator": annotator, "comparison__project": project}
+    return Judgement.objects.standing().filter(**own), skipped.filter(**own)

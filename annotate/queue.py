@@ -223,9 +223,9 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
     if not comparisons.exists():
         if not project.prompts.exists():
             return "This project has no prompts yet. Answers can be compared as soon as somebody imports some."
-        return "No answers have been generated yet. They appear here as soon as the model has written them."
+        return f"No answers have been generated yet. {_what_brings_more(project=project, annotator=annotator)}"
     if not comparisons.open().exists():
-        return "Every open comparison has been judged. New ones appear here as soon as the model has written them."
+        return f"Every open comparison has been judged. {_what_brings_more(project=project, annotator=annotator)}"
     if _claimable_by(project=project, annotator=annotator).exists():
         return "There is a comparison for you again. Reload the page."
     theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
@@ -241,6 +241,17 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
     return (
         f"{what} with other annotators. One comes back to you if it is left unanswered, {_in_minutes(first_end)} at the earliest."
     )
+
+
+def _what_brings_more(*, project: Project, annotator: User) -> str:
+    """A model writes the answers; where none serves, waiting is in vain."""
+    if project.promotions.exists():
+        return "New ones appear here as soon as the model has written them."
+    membership = Membership.objects.filter(project=project, user=annotator).first()
+    if membership and Role(membership.role).may_manage:
+        add = f".venv/bin/python manage.py add_model smollm2 --project {project.slug} --serve"
+        return f"No model serves this project yet, so nothing is written. Add one: {add}"
+    return "No model serves this project yet, so nothing is written. Ask your manager to add one."
 
 
 def _in_minutes(moment: datetime | None) -> str:

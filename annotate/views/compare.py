@@ -13,13 +13,14 @@ from django.contrib import messages
 from django.forms import Form
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from ..access import ProjectRequest, project_view
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
-from ..judging import JudgementRefused, record_judgement, take_back_last
+from ..judging import JudgementRefused, has_answered, record_judgement, take_back_last
 from ..markdown import render as render_markdown
 from ..models import Assignment
 from ..models.assignment import AssignmentState
@@ -134,7 +135,8 @@ def compare_undo(request: ProjectRequest) -> HttpResponse:
         return refuse(request, 409, "nothing_to_undo", "There is no answer of yours to take back.")
     before = said_before(assignment)
     if wants_json(request):
-        return render(request, "annotate/_pair.html", pair_context(request, assignment) | before)
+        pair = render_to_string("annotate/_pair.html", pair_context(request, assignment) | before, request)
+        return JsonResponse({"pair": pair, "progress": shown_progress(request)})
     what = f"Taken back: “{before['before']}”." if before else "Taken back."
     messages.info(request, f"{what} Judge this pair again.")
     return render_page(request, assignment, **before)
@@ -175,11 +177,15 @@ def wants_json(request: ProjectRequest) -> bool:
 def accept(request: ProjectRequest, text: str, already: bool = False) -> HttpResponse:
     """`already`: another answer than the one that was sent now stands."""
     if wants_json(request):
-        progress = progress_of(project=request.project, annotator=request.user)
-        shown = {name: progress[name] for name in ("mine_today", "done", "open")}
-        return JsonResponse({"message": text, "already": already, "progress": shown})
+        return JsonResponse({"message": text, "already": already, "progress": shown_progress(request)})
     messages.add_message(request, messages.INFO if already else messages.SUCCESS, text)
     return redirect("compare", request.project.slug)
+
+
+def shown_progress(request: ProjectRequest) -> dict[str, int]:
+    """The figures in the bar, which the page's script brings up to date."""
+    progress = progress_of(project=request.project, annotator=request.user)
+    return {name: progress[name] for name in ("mine_today", "done", "open")}
 
 
 def refuse(
@@ -208,7 +214,8 @@ def render_page(request: ProjectRequest, assignment: Assignment | None, status: 
 def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict[str, Any]:
     """All that a pair's page may know: the words, and the assignment's name."""
     if assignment is None:
-        return {"assignment": None, "reason": explain_no_work(project=request.project, annotator=request.user)}
+        who = {"project": request.project, "annotator": request.user}
+        return {"assignment": None, "reason": explain_no_work(**who), "can_undo": has_answered(**who)}
     comparison = assignment.comparison
     first, second = comparison.first.text, comparison.second.text
     a, b = (second, first) if assignment.swapped else (first, second)

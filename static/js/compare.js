@@ -244,13 +244,15 @@
       return tell("Your last answer has not reached the server yet. It can be taken back when the server answers again.");
     }
     await prefetching;
-    const { outcome, body } = await Prefloop.post(undo, { person }, { html: true });
+    const { outcome, body } = await Prefloop.post(undo, { person });
     setBusy(false);
     if (outcome === "ok") {
+      const html = body.pair;
       const onScreen = idOf(pairNow()); // comes next, unless it is the one taken back; the server has released the one after it
-      ahead = onScreen && onScreen !== idOf(parse(body)) ? [source] : [];
+      ahead = onScreen && onScreen !== idOf(parse(html)) ? [source] : [];
       tell("");
-      show(body);
+      showProgress(body.progress);
+      show(html);
       const { before } = pairNow().dataset;
       say(before ? `Taken back: ${before}` : "Taken back");
       announce(`Your last answer${before ? `, ${before},` : ""} is taken back. Judge this pair again.`);

@@ -1,5 +1,7 @@
 """An annotator's day, in a real browser."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -140,9 +142,11 @@ def test_undo_brings_the_pair_back_and_then_goes_on(at_work):
     page.keyboard.press("1")
     wait_for_judgements(page, 1)
     shows(page, "Question 1?")
+    expect(page.locator("#pace")).to_have_text(re.compile(r"1 today\s+1 judged, 3 waiting"))
     page.keyboard.press("u")
     shows(page, "Question 0?")
     assert judged() == []
+    expect(page.locator("#pace")).to_have_text(re.compile(r"0 today\s+0 judged, 4 waiting"))
     page.keyboard.press("2")
     wait_for_judgements(page, 1)
     shows(page, "Question 1?")

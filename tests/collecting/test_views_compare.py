@@ -9,7 +9,7 @@ from django.urls import reverse
 from annotate.models import Assignment, Judgement
 from annotate.models.assignment import AssignmentState
 from annotate.models.judgement import Outcome
-from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
+from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 
 JSON = {"HTTP_ACCEPT": "application/json"}
 ACTIONS = ["compare_next", "compare_judge", "compare_skip", "compare_undo", "compare_renew"]
@@ -259,14 +259,40 @@ def test_undo_brings_the_pair_back(page, comparisons, client, at, script):
     page.judge(assignment=shown)
     following = page.shown()
     answer = client.post(at("compare_undo"), **(JSON if script else {}))
-    assert answer.status_code == 200 and f'data-assignment="{shown}"' in answer.content.decode()
+    html = answer.json()["pair"] if script else answer.content.decode()
+    assert answer.status_code == 200 and f'data-assignment="{shown}"' in html
     assert Judgement.objects.get().withdrawn_at
     assert page.shown() == shown != following
+
+
+def test_undo_tells_how_far_the_work_is_now(page, comparisons, client, at):
+    judged = page.judge().json()["progress"]
+    undone = client.post(at("compare_undo"), **JSON).json()["progress"]
+    assert judged == {"mine_today": 1, "done": 1, "open": 2} and undone == {"mine_today": 0, "done": 0, "open": 3}
 
 
 def test_undo_brings_the_written_reason_back(page, comparisons, client, at):
     page.judge(assignment=page.shown(), rationale="It invents a date.")
     assert "It invents a date." in client.post(at("compare_undo"), **JSON).content.decode()
+
+
+def test_undo_is_offered_where_there_is_something_to_take_back(page, project, client, at):
+    assert "Undo" not in page.open().content.decode()
+    make_comparison(project)
+    client.post(at("compare_skip"), {"assignment": page.shown()}, **JSON)
+    assert "Undo the last one" in page.open().content.decode()
+    client.post(at("compare_undo"), **JSON)
+    page.judge()
+    assert "Undo the last one" in page.open().content.decode()
+
+
+def test_without_a_model_it_is_said_who_can_add_one(page, project, client, owner, at):
+    make_prompt(project)
+    assert "Ask your manager" in page.open().content.decode() and "add_model" not in page.open().content.decode()
+    client.force_login(owner)
+    assert f"add_model smollm2 --project {project.slug} --serve" in page.open().content.decode()
+    make_version(project, serving=True)
+    assert "as soon as the model has written them" in page.open().content.decode()
 
 
 def test_nothing_to_undo(page, comparisons, client, at):
