@@ -1,5 +1,6 @@
 """How far the work has come: one person's, and the project's."""
 
+from dataclasses import dataclass
 from typing import TypedDict
 
 from django.db.models import Count, Q
@@ -10,14 +11,45 @@ from .models.comparison import ComparisonState
 from .models.prompt import Split
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """A project's comparisons. Wherever a page counts them, it counts these."""
+
+    judged: int  # with all the judgements they need
+    waiting: int  # for a judgement, also those that are on somebody's screen
+    free: int  # of the waiting ones, those that the queue can hand out now: the rest is on screens
+    retired: int  # superseded before anybody judged them
+
+    @property
+    def all(self) -> int:
+        return self.judged + self.waiting + self.retired
+
+
+def count_pairs(project: Project) -> Pairs:
+    """One query."""
+    free = Count("pk", filter=Q(free_places__gt=0))
+    rows = project.comparisons.order_by().values("state").annotate(all=Count("pk"), free=free)
+    by_state = {row["state"]: row for row in rows}
+
+    def number(state: ComparisonState, which: str = "all") -> int:
+        return by_state.get(state, {}).get(which, 0)
+
+    return Pairs(
+        judged=number(ComparisonState.DONE),
+        waiting=number(ComparisonState.OPEN),
+        free=number(ComparisonState.OPEN, "free"),
+        retired=number(ComparisonState.RETIRED),
+    )
+
+
 class Progress(TypedDict):
     """A plain dictionary, so that pages, fragments and JSON show the same numbers."""
 
     mine_today: int  # since midnight, in the site's time zone
     mine: int
     judgements: int  # everybody's that stand
-    done: int  # comparisons with all the judgements they need
-    open: int  # the others; there is no “of how many”, since the model goes on writing and promotion retires some
+    done: int  # pairs that are judged
+    open: int  # pairs that wait; there is no “of how many”, since the model goes on writing and promotion retires some
     leased: int  # pairs that are on somebody's screen, or next on it
     prompts_train: int
     prompts_heldout: int
@@ -32,14 +64,14 @@ def progress_of(*, project: Project, annotator: User | None = None) -> Progress:
         .filter(comparison__project=project)
         .aggregate(all=Count("pk"), mine=Count("pk", filter=mine), today=Count("pk", filter=mine & Q(created_at__gte=midnight)))
     )
-    comparisons = dict(project.comparisons.order_by().values_list("state").annotate(Count("pk")))
+    pairs = count_pairs(project)
     prompts = dict(project.prompts.order_by().values_list("split").annotate(Count("pk")))
     return {
         "mine_today": judgements["today"],
         "mine": judgements["mine"],
         "judgements": judgements["all"],
-        "done": comparisons.get(ComparisonState.DONE, 0),
-        "open": comparisons.get(ComparisonState.OPEN, 0),
+        "done": pairs.judged,
+        "open": pairs.waiting,
         "leased": Assignment.objects.live().filter(comparison__project=project).count(),
         "prompts_train": prompts.get(Split.TRAIN, 0),
         "prompts_heldout": prompts.get(Split.HELDOUT, 0),

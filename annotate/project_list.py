@@ -8,7 +8,7 @@ from .models.comparison import ComparisonState
 
 
 def list_memberships(*, user: User) -> QuerySet[Membership]:
-    """The person's memberships by project name, with `open`, `done` (comparisons) and `judged` (their own)."""
+    """The person's memberships by project name, with `open`, `done` (as in `progress.Pairs`) and `judged` (their own)."""
 
     def number(rows: QuerySet, by: str) -> Coalesce:
         counted = rows.order_by().values(by).annotate(n=Count("pk")).values("n")

@@ -10,6 +10,7 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Project
+from annotate.progress import Pairs
 from training import tasks
 from training.jobs import JOBS
 from training.models import Generation, Run, Version
@@ -38,7 +39,7 @@ class Situation:
 
     project: Project
     serving: Version | None
-    open_pairs: int
+    pairs: Pairs
     generation: Generation | None  # the newest
     run: Run | None  # the newest
     changed_at: datetime | None  # when something last happened that the clock may act on
@@ -94,14 +95,14 @@ def _generation(now: Situation) -> Line | None:
     if job and job.state == JobState.QUEUED:
         return Line("info", "New pairs are about to be generated", f"{job.version} writes them as soon as a worker is free.")
     if not now.unanswered:
-        return _all_answered(now) if now.open_pairs < low else None
+        return _all_answered(now) if now.pairs.free < low else None
     if job and job.state == JobState.FAILED:
         return Line("error", "The last generation failed", job.error or "It left no message; see the worker's terminal.")
     if job and job.state == JobState.DONE and job.total and not job.progress:
         return Line("warn", "The last generation gave no new pair", f"{_dropped(job)}It is tried again later.")
-    if now.open_pairs >= low:
+    if now.pairs.free >= low:
         return None
-    state = f"{counted(now.open_pairs, 'pair')} to judge; below {low}, {now.serving} writes more."
+    state = f"{_waiting(now.pairs)}; with fewer than {low} left to hand out, {now.serving} writes more."
     if now.waits_in_vain:
         return Line(
             "warn", "The queue is low and nothing refills it", f"{state} If the clock does not run, start it:", command=CLOCK
@@ -111,7 +112,7 @@ def _generation(now: Situation) -> Line | None:
 
 def _of_another_version(now: Situation) -> Line:
     """It writes nothing more (`training.generation`), and only then does the clock start one of the serving version."""
-    then = f"; then {now.serving}, which serves now, begins." if now.open_pairs < now.project.queue_low else "."
+    then = f"; then {now.serving}, which serves now, begins." if now.pairs.free < now.project.queue_low else "."
     name = f"The generation of {now.generation.version}"
     if now.generation.state == JobState.RUNNING:
         return Line("info", f"{name} ends", f"It finishes the pairs in hand{then}")
@@ -125,8 +126,15 @@ def _dropped(job: Generation) -> str:
 
 
 def _all_answered(now: Situation) -> Line:
-    wait = f"{counted(now.open_pairs, 'pair')} {'waits' if now.open_pairs == 1 else 'wait'} for judgement. "
-    return Line("info", f"Every prompt has its pair of {now.serving}", (wait if now.open_pairs else "") + MORE_PAIRS)
+    wait = f"{_waiting(now.pairs)}. " if now.pairs.waiting else ""
+    return Line("info", f"Every prompt has its pair of {now.serving}", wait + MORE_PAIRS)
+
+
+def _waiting(pairs: Pairs) -> str:
+    """As every page counts them, and how many of them are on somebody's screen."""
+    wait = f"{counted(pairs.waiting, 'pair')} {'waits' if pairs.waiting == 1 else 'wait'} for judgement"
+    taken = pairs.waiting - pairs.free
+    return f"{wait}, {taken} of them on somebody's screen" if taken else wait
 
 
 def _run(now: Situation) -> Line | None:
@@ -196,6 +204,8 @@ def _cautions(now: Situation) -> list[Line]:
 def _rest(now: Situation) -> Line:
     return Line(
         "good",
-        f"{counted(now.open_pairs, 'pair')} {'waits' if now.open_pairs == 1 else 'wait'} for judgement",
-        f"{now.serving} writes more when fewer than {now.project.queue_low} are left." if now.unanswered else MORE_PAIRS,
+        _waiting(now.pairs),
+        f"{now.serving} writes more when fewer than {now.project.queue_low} are left to hand out."
+        if now.unanswered
+        else MORE_PAIRS,
     )

@@ -7,8 +7,8 @@ from django.db.models import Count, Max, Q
 from django.urls import reverse
 
 from annotate.models import Judgement, Project
-from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
+from annotate.progress import Pairs, count_pairs
 from training.cautions import standing_cautions
 from training.datasets import Preview, preview_dataset
 from training.models import Generation, Run, Version
@@ -52,8 +52,7 @@ class Overview:
 
 def overview_of(project: Project) -> Overview:
     prompts = project.prompts.aggregate(all=Count("id"), heldout=Count("id", filter=Q(split="heldout")), last=Max("created_at"))
-    claimable = Q(state=ComparisonState.OPEN, free_places__gt=0)
-    pairs = project.comparisons.aggregate(all=Count("id"), open=Count("id", filter=claimable))
+    pairs = count_pairs(project)
     judged = (
         Judgement.objects.standing()
         .filter(comparison__project=project)
@@ -70,7 +69,7 @@ def overview_of(project: Project) -> Overview:
     promoted = project.promotions.aggregate(at=Max("at"))["at"]
     changes = [prompts["last"], judged["last"], promoted, generation.finished_at if generation else None]
     now = Situation(
-        project=project, serving=serving, open_pairs=pairs["open"], generation=generation, run=runs[0] if runs else None,
+        project=project, serving=serving, pairs=pairs, generation=generation, run=runs[0] if runs else None,
         changed_at=max(filter(None, changes), default=None),
         unanswered=bool(serving and unanswered_prompts(serving).exists()), cautions=_cautions(serving) if serving else 0,
     )  # fmt: skip
@@ -82,7 +81,7 @@ def overview_of(project: Project) -> Overview:
         finished=finished,
         without=tuple(reasons_in_words(preview.without)),
         serving=serving,
-        busy=bool(working or (now.unanswered and pairs["open"] < project.queue_low)),
+        busy=bool(working or (now.unanswered and pairs.free < project.queue_low)),
         runs=runs,
         versions=versions,
     )
@@ -107,16 +106,21 @@ def _cautions(serving: Version) -> int:
     return cache.get_or_set(key, count, KEEP_SECONDS)
 
 
-def _steps(now: Situation, prompts: dict, pairs: dict, judged: dict, preview: Preview) -> tuple[Step, ...]:
+def _steps(now: Situation, prompts: dict, pairs: Pairs, judged: dict, preview: Preview) -> tuple[Step, ...]:
     slug = now.project.slug
     return (
         Step("Prompts", f"{prompts['all']:,}", f"{prompts['heldout']:,} held out", "book"),
-        Step("Comparisons", f"{pairs['all']:,}", f"{pairs['open']:,} to judge", "compare", job=_unfinished(now.generation)),
+        Step("Comparisons", f"{pairs.all:,}", _pairs_in_words(pairs), "compare", job=_unfinished(now.generation)),
         Step("Judgements", f"{judged['all']:,}", counted(judged["ties"], "tie or both bad", "ties or both bad"), "check"),
         Step("Triples", f"{preview.train + preview.heldout:,}", f"{preview.heldout:,} held out", "stack"),
         _run_step(now.run, reverse("runs", args=[slug])),
         _serving_step(now.serving, reverse("versions", args=[slug])),
     )
+
+
+def _pairs_in_words(pairs: Pairs) -> str:
+    retired = f", {pairs.retired:,} retired" if pairs.retired else ""
+    return f"{pairs.judged:,} judged, {pairs.waiting:,} waiting{retired}"
 
 
 def _run_step(run: Run | None, runs_url: str) -> Step:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotate.judging import record_judgement, take_back_last
 from annotate.models import Judgement
-from annotate.progress import progress_of
+from annotate.progress import Pairs, count_pairs, progress_of
 from annotate.queue import claim_comparison
 from tests.builders import make_comparison, make_member, make_project, make_prompt
 
@@ -22,6 +22,17 @@ def judge(project, person):
 
 def test_nothing_yet(project):
     assert set(progress_of(project=project).values()) == {0}
+
+
+def test_pairs_are_judged_waiting_or_retired_and_those_on_a_screen_wait(project, annotator):
+    assert count_pairs(project) == Pairs(judged=0, waiting=0, free=0, retired=0)
+    for _ in range(3):
+        make_comparison(project)
+    make_comparison(project, state="retired")
+    judge(project, annotator)
+    claim_comparison(project=project, annotator=annotator)
+    pairs = count_pairs(project)
+    assert pairs == Pairs(judged=1, waiting=2, free=1, retired=1) and pairs.all == 4
 
 
 def test_counts(project, annotator):

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from annotate.models import Judgement
 from annotate.models.prompt import Split
+from annotate.queue import claim_comparison
 from tests.builders import make_comparison, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
 from training.datasets import Preview
@@ -50,6 +51,19 @@ def test_it_shows_the_loop_with_live_counts(client, owner, judged):
     for words in ("1 tie or both bad", "1 held out", "v0 writes the next answers", "No triple from 1 tie."):
         assert words in page, words
     assert "<dt>would train</dt><dd>3</dd>" in page
+
+
+def test_all_pages_count_the_waiting_pairs_alike_and_the_overview_accounts_for_all(client, owner, annotator, project, judged):
+    for _ in range(3):
+        make_comparison(project)
+    make_comparison(project, state="retired")
+    claim_comparison(project=project, annotator=annotator)
+    overview = page_of(client, owner)
+    assert "5 judged, 3 waiting, 1 retired" in overview and "3 pairs wait for judgement, 1 of them on somebody's screen" in (
+        overview.replace("&#x27;", "'")
+    )
+    assert "5 judged, 3 waiting" in page_of(client, owner, "/")
+    assert '<span data-progress="open">3</span> waiting' in page_of(client, annotator, "/projects/taste/compare/")
 
 
 def test_the_counts_follow_a_judgement(client, owner, annotator, project, judged):
@@ -321,8 +335,8 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 # -- settings ----------------------------------------------------------------------------------------------
 def valid_settings(**changes) -> dict:
     return {
-        "name": "Better taste", "guidelines": "Short.", "grades": 6, "allows_tie": "on", "judgements_required": 2, "lease_minutes": 5,
-        "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8,
+        "name": "Better taste", "guidelines": "Short.", "grades": 6, "allows_tie": "on", "judgements_required": 2,
+        "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8,
         "preset": "paper",
     } | changes  # fmt: skip
 
@@ -340,8 +354,8 @@ def test_settings_are_kept(client, manager, project):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"), ("grades", 3),
-        ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"), ("max_new_tokens", 0),
+        ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"),
+        ("grades", 3), ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"), ("max_new_tokens", 0),
     ],
 )  # fmt: skip
 def test_bad_settings_change_nothing_and_come_back(client, owner, project, field, value):
