@@ -81,12 +81,13 @@ def against_the_others(units: Iterable[Mapping[Hashable, Hashable]]) -> dict[Has
     agreed: Counter = Counter()
     compared: Counter = Counter()
     for ratings in units:
+        given: dict[Hashable, int] = {}
+        for rating in ratings.values():
+            given[rating] = given.get(rating, 0) + 1
+        others = len(ratings) - 1
         for rater, rating in ratings.items():
-            others = Counter(value for other, value in ratings.items() if other != rater)
-            if not others:
-                continue
-            answer, number = others.most_common(1)[0]
-            if 2 * number > others.total():
+            said = next((value for value, number in given.items() if 2 * (number - (value == rating)) > others), None)
+            if said is not None:
                 compared[rater] += 1
-                agreed[rater] += answer == rating
+                agreed[rater] += said == rating
     return {rater: (agreed[rater], number) for rater, number in compared.items()}

@@ -22,7 +22,7 @@ from .models.assignment import AssignmentState
 from .models.judgement import Outcome
 from .models.scale import Grades
 
-NEWEST = 50_000  # judgements that are looked at
+NEWEST = 20_000  # judgements that are looked at, so that a page takes about a second whatever was collected
 FASTEST = 100.0  # characters of both answers in a second: four times what people read
 LEAST_SECONDS = 1.0
 FEW = 10  # judgements of a person: with fewer, nothing is said about them
@@ -68,6 +68,7 @@ class Answer:
     seconds: float | None
     day: date
     characters: int
+    imported: bool = False
 
     @property
     def position(self) -> int | None:
@@ -77,8 +78,8 @@ class Answer:
 
     @property
     def is_left(self) -> bool | None:
-        """Whether the answer shown on the left was chosen; None when neither was."""
-        return (self.outcome == Outcome.FIRST) != self.swapped if self.rank else None
+        """Whether the answer shown on the left was chosen; None when neither was, or nobody knows what stood left."""
+        return (self.outcome == Outcome.FIRST) != self.swapped if self.rank and not self.imported else None
 
     @property
     def is_too_fast(self) -> bool:
@@ -214,8 +215,11 @@ class Report:
         return [(day, counts[day]) for day in (first + timedelta(days=n) for n in range((today - first).days + 1))]
 
 
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+RANK_OF = {grades.value: [0, *(grades.rank(each) for each in range(1, grades.strengths + 1))] for grades in Grades}
 ROW = (
     "comparison_id", "annotator_id", "outcome", "strength", "assignment__grades", "assignment__swapped", "seconds", "created_at",
+    "batch_id",
 )  # fmt: skip
 
 
@@ -251,11 +255,11 @@ def _read_answers(project: Project) -> list[Answer]:
 
 
 def _answer(row: tuple, zone) -> Answer:
-    comparison, person, outcome, strength, grades, swapped, seconds, created_at, first, second = row
+    comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, first, second = row
     created_at: datetime
-    rank = Grades(grades).rank(min(strength, grades // 2)) if strength else 0
+    rank = RANK_OF[grades][min(strength, grades // 2)]
     day = created_at.astimezone(zone).date()
-    return Answer(comparison, person, Outcome(outcome), rank, swapped, seconds, day, first + second)
+    return Answer(comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, batch is not None)
 
 
 def _count_skips(project: Project) -> dict[int, int]:

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate import quality
-from annotate.models import Assignment, Judgement
+from annotate.models import Assignment, Judgement, PreferenceImport
 from annotate.pictures import bars, positions, times
 from annotate.quality import Share, report_on
 from annotate.quality_tables import TABLES
@@ -125,6 +125,14 @@ def test_the_answers_as_they_stood_on_the_screen(project, annotator):
     assert positions(report_on(project).answers) == [
         ("A significantly better", "a", 2), ("Tie", "neither", 1), ("Both bad", "neither", 0), ("B significantly better", "b", 1),
     ]  # fmt: skip
+
+
+def test_of_an_imported_judgement_nobody_knows_what_stood_left(project, annotator):
+    batch = PreferenceImport.objects.create(project=project, number=1, file_name="x.jsonl", format="trl")
+    Judgement.objects.filter(pk=answer(annotator, make_comparison(project), FIRST).pk).update(batch=batch)
+    report = report_on(project)
+    assert (report.everybody.judged, report.everybody.left) == (1, Share(0, 0))
+    assert not any(count for _, _, count in positions(report.answers))
 
 
 def test_pictures_by_hand():
