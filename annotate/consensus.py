@@ -43,11 +43,14 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule makes of a comparison: `winner` is FIRST or SECOND; `weight` is how much the triple counts."""
+    """A triple that a rule makes of a comparison: `winner` is FIRST or SECOND; `weight` is how much the triple counts.
+
+    `votes` are those it rests on, the outvoted ones included."""
 
     winner: Outcome
     strength: float
     weight: float
+    votes: tuple[Vote, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Triple:
     strength: float  # the mean strength of those who chose the winner
     weight: float
     comparison_id: int
-    judgement_ids: tuple[int, ...]  # all that were weighed, also those that were outvoted
+    judgement_ids: tuple[int, ...]  # those of its verdict
     chosen_version_id: int | None
     rejected_version_id: int | None
     chosen_truncated: bool = False  # cut off at the generator's token limit: it did not end by itself
@@ -70,7 +73,7 @@ class Triple:
 class Settlement:
     """`triples` in the order of their comparisons. `counts` has every reason of NoTriple, in comparisons.
 
-    Each training comparison that was ever judged is either one triple or counted once.
+    Each training comparison that was ever judged either gives triples (one, but by the rule “every”) or is counted once.
     """
 
     rule: str
@@ -78,35 +81,57 @@ class Settlement:
     counts: dict[str, int]
 
 
-def majority(votes: Sequence[Vote]) -> Verdict | NoTriple:
+Made = list[Verdict] | NoTriple  # what a rule gives
+
+
+def majority(votes: Sequence[Vote]) -> Made:
     """The outcome that more than half of all votes gave; ties and both-bad are votes like the others.
 
     first, first, second → first.   first, tie → disagreement (half is not more than half).   tie, tie, first → tie.
     A plurality is not enough: of first, first, second, tie, only half preferred the first.
     """
     outcome, number = Counter(vote.outcome for vote in votes).most_common(1)[0]
-    if 2 * number <= len(votes):
-        return NoTriple.DISAGREEMENT
+    return _agreed(outcome, votes) if 2 * number > len(votes) else NoTriple.DISAGREEMENT
+
+
+def unanimous(votes: Sequence[Vote]) -> Made:
+    """The outcome that all votes gave.   first, first → first.   first, first, tie → disagreement.   tie, tie → tie."""
+    outcomes = {vote.outcome for vote in votes}
+    return _agreed(outcomes.pop(), votes) if len(outcomes) == 1 else NoTriple.DISAGREEMENT
+
+
+def every(votes: Sequence[Vote]) -> Made:
+    """A triple for each vote that chose a side, with its own strength: who disagree give triples that pull apart.
+
+    first, second, tie → first and second.   tie, tie → tie.   tie, both bad → disagreement.
+    """
+    sided = [vote for vote in votes if vote.outcome in (Outcome.FIRST, Outcome.SECOND)]
+    return [Verdict(vote.outcome, float(vote.strength), 1.0, (vote,)) for vote in sided] or unanimous(votes)
+
+
+def _agreed(outcome: Outcome, votes: Sequence[Vote]) -> Made:
     if outcome in (Outcome.TIE, Outcome.BOTH_BAD):
         return NoTriple(outcome.value)
     strengths = [vote.strength for vote in votes if vote.outcome == outcome]
-    return Verdict(winner=outcome, strength=sum(strengths) / len(strengths), weight=1.0)
+    return [Verdict(outcome, sum(strengths) / len(strengths), 1.0, tuple(votes))]
 
 
-RULES: dict[str, Callable[[Sequence[Vote]], Verdict | NoTriple]] = {Consensus.MAJORITY: majority}
+RULES: dict[str, Callable[[Sequence[Vote]], Made]] = {
+    Consensus.MAJORITY: majority, Consensus.UNANIMOUS: unanimous, Consensus.EVERY: every,
+}  # fmt: skip
+WAITS = {Consensus.MAJORITY, Consensus.UNANIMOUS}  # until a comparison has all the judgements it needs
 
 
 def settle(*, project: Project) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Two queries."""
-    rule = RULES[project.consensus]
     counts = Counter(dict.fromkeys(NoTriple, 0))
     triples = []
     for row, votes in _read_votes(project):
-        verdict = _judge_comparison(row, votes, rule)
-        if isinstance(verdict, NoTriple):
-            counts[verdict] += 1
+        made = _judge_comparison(row, votes, project.consensus)
+        if isinstance(made, NoTriple):
+            counts[made] += 1
         else:
-            triples.append(_triple(row, votes, verdict))
+            triples += [_triple(row, verdict) for verdict in made]
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project)
     return Settlement(rule=project.consensus, triples=triples, counts={str(reason): n for reason, n in counts.items()})
 
@@ -141,18 +166,16 @@ def _read_votes(project: Project) -> Iterator[tuple[dict[str, Any], list[Vote]]]
         yield dict(zip(COMPARISON, same[0][len(VOTE) :], strict=True)), votes
 
 
-def _judge_comparison(
-    row: dict[str, Any], votes: list[Vote], rule: Callable[[Sequence[Vote]], Verdict | NoTriple]
-) -> Verdict | NoTriple:
-    if len(votes) < row["required"]:
+def _judge_comparison(row: dict[str, Any], votes: list[Vote], rule: str) -> Made:
+    if len(votes) < row["required"] and rule in WAITS:
         return NoTriple.INCOMPLETE
-    verdict = rule(votes)
-    if isinstance(verdict, Verdict) and row["first"].strip() == row["second"].strip():
+    made = RULES[rule](votes)
+    if not isinstance(made, NoTriple) and row["first"].strip() == row["second"].strip():
         return NoTriple.IDENTICAL
-    return verdict
+    return made
 
 
-def _triple(row: dict[str, Any], votes: list[Vote], verdict: Verdict) -> Triple:
+def _triple(row: dict[str, Any], verdict: Verdict) -> Triple:
     won, lost = ("first", "second") if verdict.winner == Outcome.FIRST else ("second", "first")
     return Triple(
         prompt=row["messages"],
@@ -162,7 +185,7 @@ def _triple(row: dict[str, Any], votes: list[Vote], verdict: Verdict) -> Triple:
         strength=verdict.strength,
         weight=verdict.weight,
         comparison_id=row["id"],
-        judgement_ids=tuple(vote.judgement_id for vote in votes),
+        judgement_ids=tuple(vote.judgement_id for vote in verdict.votes),
         chosen_version_id=row[f"{won}_version"],
         rejected_version_id=row[f"{lost}_version"],
         chosen_truncated=row[f"{won}_finish"] == FinishReason.LENGTH,

@@ -142,6 +142,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         }
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
+            "consensus": "Majority and unanimous wait until a comparison has all its judgements; a divided one gives no triple. "
+            "Every judgement waits for nobody: people who disagree give triples that pull both ways.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
             "promotes_finished_runs": "Otherwise somebody makes it serve by hand, on its page.",

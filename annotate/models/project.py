@@ -33,7 +33,9 @@ class Role(models.TextChoices):
 class Consensus(models.TextChoices):
     """How the judgements of one comparison become triples (`annotate.consensus`)."""
 
-    MAJORITY = "majority", "Majority"
+    MAJORITY = "majority", "Majority: what more than half of them say"
+    UNANIMOUS = "unanimous", "Unanimous: only what all of them say"
+    EVERY = "every", "Every judgement: each one counts by itself"
 
 
 class ProjectQuerySet(models.QuerySet):

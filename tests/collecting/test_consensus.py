@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.consensus import RULES, NoTriple, Verdict, Vote, majority, settle
+from annotate.consensus import RULES, NoTriple, Vote, every, majority, settle, unanimous
 from annotate.models import Assignment, Judgement
 from annotate.models.judgement import Outcome
 from annotate.models.project import Consensus
@@ -42,28 +42,68 @@ BY_HAND = [
 ]
 
 
+def winners(made) -> list[Outcome] | NoTriple:
+    return made if isinstance(made, NoTriple) else [verdict.winner for verdict in made]
+
+
 @pytest.mark.parametrize(("outcomes", "expected"), BY_HAND)
 def test_majority_by_hand(outcomes, expected):
-    verdict = majority(votes(*outcomes))
-    assert (verdict.winner if isinstance(verdict, Verdict) else verdict) == expected
+    assert winners(majority(votes(*outcomes))) == (expected if isinstance(expected, NoTriple) else [expected])
 
 
-def test_majority_obeys_its_laws():
-    """The order of votes changes nothing; swapping the sides of all swaps the winner."""
+UNANIMOUS_BY_HAND = [
+    ((FIRST,), [FIRST]),
+    ((SECOND, SECOND, SECOND), [SECOND]),
+    ((FIRST, FIRST, SECOND), NoTriple.DISAGREEMENT),
+    ((FIRST, FIRST, TIE), NoTriple.DISAGREEMENT),
+    ((TIE, TIE), NoTriple.TIE),
+    ((BOTH_BAD,), NoTriple.BOTH_BAD),
+    ((TIE, BOTH_BAD), NoTriple.DISAGREEMENT),
+]
+
+
+@pytest.mark.parametrize(("outcomes", "expected"), UNANIMOUS_BY_HAND)
+def test_unanimous_by_hand(outcomes, expected):
+    assert winners(unanimous(votes(*outcomes))) == expected
+
+
+EVERY_BY_HAND = [
+    ((FIRST,), [FIRST]),
+    ((FIRST, SECOND, TIE, FIRST), [FIRST, SECOND, FIRST]),
+    ((BOTH_BAD, SECOND), [SECOND]),
+    ((TIE, TIE), NoTriple.TIE),
+    ((BOTH_BAD, BOTH_BAD), NoTriple.BOTH_BAD),
+    ((TIE, BOTH_BAD), NoTriple.DISAGREEMENT),
+]
+
+
+@pytest.mark.parametrize(("outcomes", "expected"), EVERY_BY_HAND)
+def test_every_by_hand(outcomes, expected):
+    assert winners(every(votes(*outcomes))) == expected
+
+
+@pytest.mark.parametrize("rule", RULES.values())
+def test_the_rules_obey_their_laws(rule):
+    """The order of votes changes nothing; swapping the sides of all swaps the winners; of one vote all make the same."""
     for outcomes in itertools.chain.from_iterable(itertools.product(Outcome, repeat=n) for n in range(1, 6)):
-        verdict = majority(votes(*outcomes))
-        assert majority(votes(*sorted(outcomes))) == verdict
-        mirrored = majority(votes(*(outcome.swapped for outcome in outcomes)))
-        if isinstance(verdict, Verdict):
-            assert mirrored.winner == verdict.winner.swapped
-            assert 2 * outcomes.count(verdict.winner) > len(outcomes)
+        made = winners(rule(votes(*outcomes)))
+        mirrored = winners(rule(votes(*(outcome.swapped for outcome in outcomes))))
+        shuffled = winners(rule(votes(*sorted(outcomes))))
+        if isinstance(made, NoTriple):
+            assert made == mirrored == shuffled
         else:
-            assert mirrored == verdict
+            assert mirrored == [winner.swapped for winner in made] and sorted(shuffled) == sorted(made)
+            assert rule is every or 2 * outcomes.count(made[0]) > len(outcomes)
+        if len(outcomes) == 1:
+            assert made == winners(majority(votes(*outcomes)))
 
 
 def test_strength_is_the_mean_of_the_winners():
-    verdict = majority(votes(FIRST, SECOND, FIRST, strengths=[3, 4, 2]))
+    [verdict] = majority(votes(FIRST, SECOND, FIRST, strengths=[3, 4, 2]))
     assert (verdict.strength, verdict.weight) == (2.5, 1.0)
+    [verdict] = unanimous(votes(FIRST, FIRST, strengths=[4, 1]))
+    assert (verdict.strength, verdict.weight) == (2.5, 1.0)
+    assert [verdict.strength for verdict in every(votes(FIRST, SECOND, TIE, strengths=[3, 4, 0]))] == [3.0, 4.0]
 
 
 def test_every_rule_a_project_can_choose_exists():
@@ -137,6 +177,32 @@ def test_what_gives_no_triple_is_counted_by_reason(project, crowd):
     }  # fmt: skip
     assert [triple.judgement_ids for triple in settlement.triples] == [tuple(j.pk for j in outvoted)]
     assert settlement.rule == "majority"
+
+
+def test_every_judgement_gives_its_own_triple_and_waits_for_nobody(project, crowd):
+    project.consensus = Consensus.EVERY
+    divided, waiting, tied = (make_comparison(project, judgements_required=3) for _ in range(3))
+    first, second, _ = [answer(divided, *each) for each in zip(crowd, (FIRST, SECOND, TIE), strict=True)]
+    alone = answer(waiting, crowd[0], SECOND)
+    answer(tied, crowd[0], TIE)
+    settlement = settle(project=project)
+    assert [(triple.comparison_id, triple.judgement_ids, triple.chosen) for triple in settlement.triples] == [
+        (divided.pk, (first.pk,), divided.first.text), (divided.pk, (second.pk,), divided.second.text),
+        (waiting.pk, (alone.pk,), waiting.second.text),
+    ]  # fmt: skip
+    assert (settlement.rule, settlement.counts) == ("every", NONE | {"tie": 1})
+
+
+def test_unanimous_asks_all_and_waits_for_them(project, crowd):
+    project.consensus = Consensus.UNANIMOUS
+    alike, divided, waiting = (make_comparison(project, judgements_required=3) for _ in range(3))
+    for person in crowd:
+        answer(alike, person, FIRST)
+        answer(divided, person, SECOND if person is crowd[2] else FIRST)
+    answer(waiting, crowd[0], FIRST)
+    settlement = settle(project=project)
+    assert [(triple.comparison_id, len(triple.judgement_ids)) for triple in settlement.triples] == [(alike.pk, 3)]
+    assert settlement.counts == NONE | {"disagreement": 1, "incomplete": 1}
 
 
 def test_a_withdrawn_judgement_has_no_voice(project, crowd):
