@@ -8,6 +8,7 @@ from typing import BinaryIO
 from django.db import transaction
 
 from .formats import prompts as prompt_format
+from .formats.files import check_whole
 from .formats.rows import BadRow, PromptRow
 from .models import Project, Prompt
 from .models.prompt import Split, content_hash
@@ -33,11 +34,13 @@ def import_prompts(
     source: str = "",
     on_rows: Callable[[int], object] = lambda number: None,
 ) -> ImportReport:
-    """Adds the prompts of a JSONL stream that the project does not have yet; the same file twice adds nothing.
+    """Adds the prompts of a seekable stream that the project does not have yet; the same file twice adds nothing.
 
     `system` becomes the system message of rows without one. `on_rows` hears how many rows each batch had. A batch
-    is one transaction: an import that was broken off is finished by running it again.
+    is one transaction: an import that was broken off is finished by running it again. Raises FileBroken for a file that
+    is cut off, before its first row is used.
     """
+    check_whole(stream)
     report = ImportReport()
     rows = prompt_format.read(stream)
     while batch := list(islice(rows, BATCH)):

@@ -18,6 +18,7 @@ CHUNK = 1 << 18
 PARQUET_ROWS_AT_ONCE = 200
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 200  # text seldom shrinks below a twentieth
 WHITE = b" \t\r\n"
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 class FileBroken(Exception):
@@ -37,6 +38,15 @@ def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRo
         yield from _read_array(text)
     else:
         yield from read_json_lines(text)
+
+
+def is_text(stream: BinaryIO) -> bool:
+    """Neither JSON nor Parquet nor something else in bytes: CSV or plain text. Leaves the stream at its start."""
+    stream.seek(0)
+    start = stream.read(4)
+    head = open_plain(stream).peek(CHUNK)
+    stream.seek(0)
+    return start != PARQUET and head.lstrip(WHITE)[:1] not in (b"{", b"[") and not CONTROL.search(head)
 
 
 def check_whole(stream: BinaryIO) -> None:

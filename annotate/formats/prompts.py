@@ -1,9 +1,15 @@
-"""Prompts as JSON Lines: `messages`, or `prompt`/`instruction`/`question`, with optional `system`, `tags`, `id`."""
+"""Prompts: `messages`, or `prompt`/`instruction`/`question`, with optional `system`, `tags`, `id`.
 
+As JSON Lines, a JSON array, Parquet or CSV with these names, or as plain text, one prompt a line; plain, gzip or zstd.
+"""
+
+import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from .rows import BadRow, Message, PromptRow, Unreadable, check_messages, check_text, read_json_lines
+from .files import is_text, open_plain, read_objects
+from .rows import BadRow, Message, PromptRow, Unreadable, check_messages, check_text
+from .tables import read_table
 
 NAMES = ("messages", "prompt", "instruction", "question")  # the first of them that a row has is its prompt
 MAX_CHARACTERS = 20_000
@@ -12,11 +18,32 @@ MAX_TAGS, MAX_TAG_CHARACTERS = 20, 50
 
 def read(stream: BinaryIO) -> Iterator[PromptRow | BadRow]:
     """Each line as a prompt that ends with the user's message, or what is wrong with it and what to do."""
-    for line, row in read_json_lines(stream):
+    for line, row in _rows(stream):
         try:
             yield row if isinstance(row, BadRow) else _prompt(line, row)
         except Unreadable as error:
             yield BadRow(line, error.reason, error.next_step)
+
+
+def _rows(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    if not is_text(stream):
+        yield from read_objects(stream)
+        return
+    for line, row in read_table(open_plain(stream), NAMES, "prompt"):
+        yield line, row if isinstance(row, BadRow) else _from_cells(row)
+
+
+def _from_cells(row: dict[str, str]) -> dict[str, Any]:
+    """What a table can only hold as text: tags between commas, messages as JSON. An empty cell of these is none."""
+    cells: dict[str, Any] = {name: text for name, text in row.items() if text or name in NAMES}
+    if "tags" in cells:
+        cells["tags"] = [tag.strip() for tag in row["tags"].split(",") if tag.strip()]
+    if row.get("messages", "").startswith("["):
+        try:
+            cells["messages"] = json.loads(row["messages"])
+        except (ValueError, RecursionError):
+            cells["messages"] = None
+    return cells
 
 
 def _prompt(line: int, row: dict[str, Any]) -> PromptRow:
@@ -30,7 +57,7 @@ def _prompt(line: int, row: dict[str, Any]) -> PromptRow:
 
 
 def _messages(row: dict[str, Any]) -> list[Message]:
-    name = next((name for name in NAMES if name in row), None)
+    name = next((name for name in NAMES if row.get(name) is not None), None) or next((n for n in NAMES if n in row), None)
     if name is None:
         raise Unreadable("There is no prompt.", f"Name it one of: {', '.join(NAMES)}.")
     value = row[name]

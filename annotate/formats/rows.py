@@ -69,7 +69,7 @@ def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | Ba
 
     UTF-8, a byte-order mark at the start is accepted. Holds one line at a time.
     """
-    for number, line in _numbered_lines(stream):
+    for number, line in numbered_lines(stream):
         if line is None:
             size = f"{MAX_LINE_BYTES // 1024**2} MB"
             yield number, BadRow(number, f"The line is longer than {size}.", "Is it JSON Lines, with one object a line?")
@@ -80,7 +80,7 @@ def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | Ba
                 yield number, BadRow(number, error.reason, error.next_step)
 
 
-def _numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1

@@ -1,10 +1,13 @@
 """Files out and in: every answer comes back as it was given; every bad line is named."""
 
+import gzip
 import io
 import json
 import uuid
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from annotate.consensus import settle
 from annotate.formats import prompts, rows, trl
@@ -233,3 +236,48 @@ def test_a_line_without_end_is_not_held_in_memory(monkeypatch):
 
 def test_an_empty_file():
     assert list(prompts.read(lines())) == []
+
+
+# -- prompts in other files ----------------------------------------------------------------------------------
+
+
+def texts_of(content: bytes) -> list:
+    read = prompts.read(io.BytesIO(content))
+    return [row.reason if isinstance(row, BadRow) else [message["content"] for message in row.messages] for row in read]
+
+
+def test_prompts_as_plain_text():
+    content = "Why?\r\n\r\n  Wörter, and “signs”: one; two\n".encode()
+    for packed in (content, rows.BOM + content, gzip.compress(content)):
+        assert texts_of(packed) == [["Why?"], ["  Wörter, and “signs”: one; two"]]
+    assert texts_of(b"Why?\n\xe4\nWhat?")[1].startswith("Not UTF-8 text: byte 1")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_prompts_as_csv(delimiter):
+    lines = [
+        ["id", "Prompt", "system", "tags"], ["7", '"Say ""no"",\n\nplease; now"', "", '"x, y"'], ["8", "What?", "Be brief.", ""],
+    ]  # fmt: skip
+    one, two = prompts.read(io.BytesIO("\n".join(delimiter.join(line) for line in lines).encode()))
+    assert (one.line, one.id, one.tags) == (2, "7", ["x", "y"])
+    assert [message["content"] for message in one.messages] == ['Say "no",\n\nplease; now']
+    assert (two.line, two.messages) == (5, [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}])
+
+
+def test_a_stray_quote_costs_its_own_line_alone():
+    bad = b'id,prompt\n1,one\n2,"two\n3,three\n4,"four" or not\n5,"five"\n6,six,seven\n7,\n8,eight'
+    found = texts_of(bad)
+    assert found[0] == ["one"] and found[-1] == ["eight"]
+    assert found[1] == "A quote is opened and never closed."
+    assert found[2:] == [["three"], *found[3:]] and found[3].startswith("Not CSV") and found[4] == ["five"]
+    assert found[5] == "It has 3 cells where the header has 2." and found[6] == "prompt is empty."
+
+
+def test_prompts_as_an_array_and_as_parquet():
+    given = [{"prompt": "One?", "tags": ["x"]}, {"messages": USER}]
+    assert texts_of(json.dumps(given).encode()) == [["One?"], ["Q"]]
+    stream = io.BytesIO()
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{"messages": None, "prompt": "One?"}, {"messages": USER, "prompt": None}]), stream
+    )
+    assert texts_of(stream.getvalue()) == [["One?"], ["Q"]]

@@ -1,4 +1,4 @@
-"""`manage.py import_prompts FILE --project SLUG`: prompts from JSON Lines."""
+"""`manage.py import_prompts FILE --project SLUG`: prompts from a file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from tqdm import tqdm
 
+from annotate.formats.files import FileBroken
 from annotate.members import MemberRefused, add_member
 from annotate.models import Project
 from annotate.models.project import Role
@@ -17,7 +18,10 @@ SHOWN = 20
 
 
 class Command(BaseCommand):
-    help = "Import prompts (JSON Lines: messages, or prompt/instruction/question, with optional system, tags, id)."
+    help = (
+        "Import prompts: JSON Lines, a JSON array, Parquet or CSV (messages, or prompt/instruction/question, with optional "
+        "system, tags, id), or plain text with one prompt a line; plain, .gz or .zst."
+    )
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("file", type=Path)
@@ -33,13 +37,16 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"Cannot read {file}: {error.strerror}. Check the path.") from None
         with stream, tqdm(desc=file.name, unit=" rows", delay=2, disable=None) as bar:
-            report = import_prompts(
-                project=find_or_create(project, create_project, owner),
-                stream=stream,
-                system=system,
-                source=file.name,
-                on_rows=bar.update,
-            )
+            try:
+                report = import_prompts(
+                    project=find_or_create(project, create_project, owner),
+                    stream=stream,
+                    system=system,
+                    source=file.name,
+                    on_rows=bar.update,
+                )
+            except FileBroken as error:
+                raise CommandError(f"{file.name}: {error}") from None
         self.summarise(file, report)
 
     def summarise(self, file: Path, report: ImportReport) -> None:
