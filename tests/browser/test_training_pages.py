@@ -167,7 +167,7 @@ def test_train_from_the_project_page_and_cancel(page, sign_in, owner, project, a
     page.get_by_text("More settings").click()
     page.get_by_label("β (pull to the reference)").fill("-1")
     page.get_by_role("button", name="Train v0").click()
-    expect(page.get_by_text("Must be above 0.")).to_be_visible()
+    expect(page.locator("#id_beta_error")).to_have_text("Must be above 0.")
     page.get_by_label("β (pull to the reference)").fill("0.2")
     page.get_by_role("button", name="Train v0").click()
     page.wait_for_url("**/runs/1/")
@@ -181,6 +181,20 @@ def test_train_from_the_project_page_and_cancel(page, sign_in, owner, project, a
     Run.objects.update(state="running", heartbeat_at=timezone.now())
     expect(page.locator("#run-live .badge").first).to_have_text("Running")
     expect(page.locator("#messages")).to_be_empty()
+
+
+def test_a_refused_run_puts_the_focus_on_the_first_wrong_field(page, sign_in, owner, rounds):
+    sign_in(page, owner)
+    page.goto("/projects/taste/")
+    page.get_by_text("More settings").click()
+    page.get_by_label("β (pull to the reference)").fill("0")
+    page.get_by_label("Pairs per step").fill("0")
+    page.locator("#train button.button").click()
+    expect(page.get_by_text("Nothing was started.")).to_be_visible()
+    expect(page.get_by_label("β (pull to the reference)")).to_be_focused()
+    expect(page.get_by_label("β (pull to the reference)")).to_be_in_viewport()
+    page.get_by_role("link", name="Pairs per step").click()
+    expect(page.get_by_label("Pairs per step")).to_be_in_viewport()
 
 
 def test_the_project_page_follows_the_generation(page, sign_in, owner, rounds):

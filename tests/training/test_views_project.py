@@ -1,5 +1,6 @@
 """The project's page, Train and the settings."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -308,8 +309,21 @@ def test_bad_settings_come_back_with_the_message_at_the_field(client, owner, jud
     client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
     answer = client.post(TRAIN, data)
     assert answer.status_code == 422 and words in answer.content.decode() and not Run.objects.exists()
+    assert answer.content.decode().count("Nothing was started.") == 1
     if "beta" in data:
         assert f'value="{data["beta"]}"' in answer.content.decode()
+
+
+def test_the_card_of_a_refused_run_says_why_at_its_top_and_the_first_wrong_field_has_the_focus(client, owner, judged):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    page = page_of(client, owner)
+    assert "Nothing was started" not in page and "autofocus" not in page
+    page = client.post(TRAIN, {"preset": "small", "beta": "0"}).content.decode()
+    assert '<a href="#id_beta">β (pull to the reference)</a>: Must be above 0.' in page
+    [focused] = re.findall(r"<[^>]*autofocus[^>]*>", page)
+    assert 'id="id_beta"' in focused
+    page = client.post(TRAIN, {"preset": "huge"}).content.decode()
+    assert 'role="alert" tabindex="-1" autofocus' in page and page.count("autofocus") == 1
 
 
 def test_a_version_of_another_project_is_no_parent(client, owner, judged):
@@ -336,8 +350,8 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 def valid_settings(**changes) -> dict:
     return {
         "name": "Better taste", "guidelines": "Short.", "grades": 6, "allows_tie": "on", "judgements_required": 2,
-        "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8,
-        "preset": "paper",
+        "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4,
+        "queue_high": 8, "preset": "paper",
     } | changes  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from annotate.markdown import render as render_markdown
 from annotate.progress import progress_of
 from training.datasets import NothingToTrainOn
 from training.forms import ProjectForm, TrainForm
-from training.overview import overview_of
+from training.overview import Overview, overview_of
 from training.runs import ConfigError, start_run
 
 STOP_POLLING = 286
@@ -46,8 +46,16 @@ def train(request: ProjectRequest) -> HttpResponse:
     return _project_page(request, overview_of(request.project), form, status=422)
 
 
-def _project_page(request: ProjectRequest, overview, form: TrainForm, status: int = 200) -> HttpResponse:
-    return render(request, "training/project.html", {"overview": overview, "form": form}, status=status)
+def _project_page(request: ProjectRequest, overview: Overview, form: TrainForm, status: int = 200) -> HttpResponse:
+    """The browser goes to the first setting with an error, else to what is said of the form as a whole."""
+    wrong = [setting["field"].name for setting in form.tuning if setting["field"].errors]
+    if "parent" in form.errors:
+        wrong.insert(0, "parent")
+    if wrong:
+        form.fields[wrong[0]].widget.attrs["autofocus"] = True
+    return render(
+        request, "training/project.html", {"overview": overview, "form": form, "focus_on_summary": not wrong}, status=status
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
