@@ -38,7 +38,7 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
-    for part in (take_up_stale_jobs, refill_queues, enqueue_waiting_jobs, describe_versions, prune_tasks):
+    for part in (take_up_stale_jobs, describe_versions, refill_queues, enqueue_waiting_jobs, prune_tasks):
         _try(part)
 
 
@@ -156,17 +156,27 @@ def _tasks_for(task: Task, pk: int):
 
 
 def describe_versions() -> None:
-    """Versions of which nobody has seen samples yet."""
+    """Versions of which nobody has seen samples yet. What a run has made goes before new pairs: its figures are awaited."""
     for version in Version.objects.exclude(metrics__has_key="described_at"):
-        known = _tasks_for(tasks.describe_version, version.pk)
-        at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
-        if known.filter(Q(status=TaskResultStatus.READY) | at_work).exists():
+        if _tasks_for(tasks.describe_version, version.pk).filter(_coming()).exists() or description_is_given_up(version):
             continue
-        in_vain = known.exclude(status__in=[TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL])  # they failed or were killed
-        if changed := files_changed_at(version.path):
-            in_vain = in_vain.filter(enqueued_at__gt=changed)
-        if in_vain.count() < DESCRIBE_TRIES:
-            tasks.describe_version.enqueue(version.pk)
+        task = tasks.describe_version.using(priority=tasks.AFTER_A_RUN) if version.run_id else tasks.describe_version
+        task.enqueue(version.pk)
+
+
+def description_is_given_up(version: Version) -> bool:
+    """It failed, or its worker was killed, often enough since the model's files last changed."""
+    known = _tasks_for(tasks.describe_version, version.pk)
+    in_vain = known.exclude(_coming()).exclude(status=TaskResultStatus.SUCCESSFUL)
+    if changed := files_changed_at(version.path):
+        in_vain = in_vain.filter(enqueued_at__gt=changed)
+    return in_vain.count() >= DESCRIBE_TRIES
+
+
+def _coming() -> Q:
+    """Descriptions that wait, or are being made."""
+    at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
+    return Q(status=TaskResultStatus.READY) | at_work
 
 
 def prune_tasks() -> None:

@@ -26,6 +26,10 @@ class Figures:
         return round(100 * self.length_share)
 
     @property
+    def described(self) -> bool:
+        return self.version.is_described
+
+    @property
     def dataset(self):
         return self.version.run.dataset if self.version.run_id else None
 

@@ -10,10 +10,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F
 from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Completion, Project, Prompt
 from annotate.models.comparison import Purpose
-from training import jobs
+from training import jobs, tasks
 from training.base_models import ModelError
 from training.jobs import LostClaim
 from training.models import Generation, Run, Version
@@ -35,7 +37,7 @@ class Interrupted(Exception):
 
 
 class Postponed(Exception):
-    """A run waits for a worker. The generation goes back into the queue, behind it."""
+    """A run, or the version that one has made, waits for a worker. The generation goes back into the queue, behind it."""
 
 
 @dataclass
@@ -110,12 +112,19 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
         refusals += [reason for _, reason in pairs.refused]
         _store(generation, pairs, policy)
         size = BATCH_PAIRS
-        if Run.objects.filter(state=JobState.QUEUED).exists():
+        if _something_goes_first():
             raise Postponed
     if not generation.progress and (reason := _why_nothing(project, generation, refusals)):
         jobs.fail(job=generation, error=reason)
     else:
         jobs.finish(job=generation)
+
+
+def _something_goes_first() -> bool:
+    urgent = DBTaskResult.objects.filter(
+        task_path=tasks.describe_version.module_path, priority=tasks.AFTER_A_RUN, status=TaskResultStatus.READY
+    )
+    return Run.objects.filter(state=JobState.QUEUED).exists() or urgent.exists()
 
 
 def _left(generation: Generation) -> int:

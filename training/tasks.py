@@ -12,6 +12,9 @@ from training.stopping import Stopped, stoppable
 GPU = "gpu"
 
 
+AFTER_A_RUN = 15  # the priority of describing what it made: somebody has waited for the run and wants to see it
+
+
 @task(queue_name=GPU, priority=10)  # annotators wait for it
 def generate(generation_id: int) -> None:
     with stoppable() as check:
@@ -27,7 +30,7 @@ def train(run_id: int) -> None:
     run_training(run_id)
 
 
-@task(queue_name=GPU, priority=-10)  # nobody waits for it
+@task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again
         from training.evaluation import describe_version as describe

@@ -169,6 +169,21 @@ def test_versions_are_described_once_and_given_up_after_some_failures(project) -
         assert len(tasks_of(tasks.describe_version)) <= 1
         DBTaskResult.objects.update(status=TaskResultStatus.FAILED, finished_at=timezone.now())
     assert tasks_of(tasks.describe_version, TaskResultStatus.FAILED) == [version.pk] * automation.DESCRIBE_TRIES
+    assert automation.description_is_given_up(version)
+    DBTaskResult.objects.filter(pk=DBTaskResult.objects.first().pk).update(
+        status=TaskResultStatus.RUNNING, started_at=timezone.now()
+    )
+    assert not automation.description_is_given_up(version)
+
+
+def test_what_a_run_has_made_is_described_before_new_pairs_are_written_and_a_base_model_after(project, serving) -> None:
+    serving.metrics = {}
+    serving.save()
+    run = make_run(project, serving, state=JobState.DONE)
+    builders.make_version(project, parent=serving, run=run)
+    tick()
+    waiting = [task.task_path.rpartition(".")[2] for task in DBTaskResult.objects.ready()]
+    assert waiting == ["describe_version", "generate", "describe_version"]
 
 
 def test_a_version_whose_files_were_put_back_is_described_after_all(project, var_dir) -> None:

@@ -1,6 +1,7 @@
 """Filling the queue: whose pairs, on which prompts, how many, and what a crash leaves."""
 
 import pytest
+from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Completion
 from annotate.models.prompt import Split
@@ -256,3 +257,14 @@ def test_a_run_that_waits_for_the_worker_goes_first_and_nothing_is_lost(base, pr
     run_generation(generation.pk)
     generation.refresh_from_db()
     assert (generation.state, generation.progress, Comparison.objects.count()) == (JobState.DONE, 5, 5)
+
+
+def test_the_description_of_what_a_run_has_made_goes_first(base, prompts) -> None:
+    waiting = tasks.describe_version.using(priority=tasks.AFTER_A_RUN).enqueue(0)
+    generation = generate(base)
+    assert (generation.state, generation.progress) == (JobState.QUEUED, 2)
+    DBTaskResult.objects.filter(pk=waiting.id).delete()
+    tasks.describe_version.enqueue(0)  # a base model's, for which nobody waits
+    run_generation(generation.pk)
+    generation.refresh_from_db()
+    assert (generation.state, generation.progress) == (JobState.DONE, 5)

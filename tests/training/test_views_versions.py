@@ -69,6 +69,38 @@ def test_samples_stand_side_by_side_with_differences_marked(as_owner, project, b
     assert "How long is piece 0 of string?" in page
 
 
+def test_samples_and_figures_come_by_themselves_and_then_nothing_is_asked_any_more(as_owner, project, base):
+    base.metrics |= {"described_at": "today"}
+    base.save()
+    version = make_trained(project, base)
+    page = as_owner.get(URL).content.decode()
+    assert 'hx-get="/projects/taste/versions/1/" hx-trigger="every' in page and page.count("being measured") == 2
+    assert "– tokens" not in page and "reload" not in page and page.count('class="length-bar"') == 1
+    answer = as_owner.get(URL, headers={"HX-Request": "true"})
+    assert answer.status_code == 200 and "HX-Request" in answer["Vary"] and "<html" not in answer.content.decode()
+    make_samples(project, base, version)
+    version.metrics = {"described_at": "today", "mean_tokens": 61.0, "ended_share": 0.75}
+    version.save()
+    answer = as_owner.get(URL, headers={"HX-Request": "true"})
+    page = answer.content.decode()
+    assert answer.status_code == 286 and "hx-get" not in page
+    assert "61.0" in page and "75 %" in page and page.count('<article class="card sample">') == 2
+
+
+def test_a_description_that_was_given_up_is_no_longer_waited_for(as_owner, project, base, monkeypatch):
+    make_trained(project, base, metrics={})
+    assert "hx-get" in as_owner.get(URL).content.decode()
+    monkeypatch.setattr("training.views.versions.description_is_given_up", lambda version: True)
+    page = as_owner.get(URL).content.decode()
+    assert "hx-get" not in page and "Measuring it has failed" in page
+
+
+def test_the_list_shows_no_empty_bar_for_what_is_not_measured(as_owner, project, base):
+    make_trained(project, base)
+    page = as_owner.get(LIST).content.decode()
+    assert "being measured" in page and page.count('class="length-bar"') == 1 and "KL" not in page and "±" not in page
+
+
 def test_samples_are_escaped(as_owner, project, base, trained):
     prompt = make_prompt(project, "<script>alert(1)</script>", split="heldout")
     make_completion(prompt, "<img src=x onerror=alert(2)>", base, temperature=0)

@@ -45,6 +45,11 @@ class Version(models.Model):
     def path(self):
         return settings.VAR_DIR / self.directory
 
+    @property
+    def is_described(self) -> bool:
+        """Its samples and figures are there (`training.evaluation`)."""
+        return "described_at" in self.metrics
+
     def get_absolute_url(self) -> str:
         return reverse("version", args=[self.project.slug, self.number])
 

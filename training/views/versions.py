@@ -5,9 +5,11 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
 from annotate.queue import outdated_pairs
+from training.automation import description_is_given_up
 from training.cautions import standing_cautions
 from training.figures import figures_of
 from training.forms import PromoteForm
@@ -15,6 +17,7 @@ from training.lineage import lineage_of
 from training.models import Version
 from training.registry import promote, serving_version
 from training.samples import samples_of
+from training.views.project import STOP_POLLING
 
 PER_PAGE = 30
 RETIRED = "Pairs of other versions that nobody has judged are retired; they come back when their version serves again."
@@ -43,6 +46,7 @@ def versions(request: ProjectRequest) -> HttpResponse:
 
 
 @require_safe
+@vary_on_headers("HX-Request")
 @project_view(may="may_see_versions")
 def version(request: ProjectRequest, number: int) -> HttpResponse:
     return _version_page(request, _find_version(request, number), PromoteForm())
@@ -66,7 +70,11 @@ def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, 
         "children": version.children.select_related("project").order_by("number"),
         "form": form,
         "path_below": f"var/{version.directory}",
+        "being_measured": any(not v.is_described and not description_is_given_up(v) for v in compared),
     }
+    if request.htmx:
+        status = 200 if context["being_measured"] else STOP_POLLING
+        return render(request, "training/_version_live.html", context, status=status)
     return render(request, "training/version.html", context, status=status)
 
 
