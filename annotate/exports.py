@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TextIO
@@ -32,24 +33,43 @@ def export_preferences(*, project: Project, format: str, stream: TextIO, split: 
     Formats of triples get what the project's consensus gives; the others every judgement that stands, ties and both bad
     included, under pseudonyms.
     """
+    module, items = _what_to_write(project, format, split)
+    return write_rows(module, items, stream)
+
+
+def stream_preferences(*, project: Project, format: str, split: str = "") -> Iterator[bytes]:
+    """The same as parts of a download."""
+    module, items = _what_to_write(project, format, split)
+    texts = _texts(module, items, ExportReport())
+    while some := list(islice(texts, 100)):
+        yield "".join(some).encode()
+
+
+def _what_to_write(project: Project, format: str, split: str) -> tuple[ModuleType, Iterable[Any]]:
     if format in TRIPLE_WRITERS:
         triples = settle(project=project).triples
-        items: Iterable[Any] = (triple for triple in triples if not split or triple.split == split)
-        return write_rows(TRIPLE_WRITERS[format], items, stream)
-    return write_rows(JUDGEMENT_WRITERS[format], read_judged(project=project, split=split), stream)
+        return TRIPLE_WRITERS[format], (triple for triple in triples if not split or triple.split == split)
+    return JUDGEMENT_WRITERS[format], read_judged(project=project, split=split)
 
 
 def write_rows(module: ModuleType, items: Iterable[Any], stream: TextIO) -> ExportReport:
-    """One JSON object a line; in an array where the format's own tools expect one."""
     report = ExportReport()
+    for text in _texts(module, items, report):
+        stream.write(text)
+    return report
+
+
+def _texts(module: ModuleType, items: Iterable[Any], report: ExportReport) -> Iterator[str]:
+    """One JSON object a line; in an array where the format's own tools expect one."""
     as_array = getattr(module, "AS_ARRAY", False)
-    stream.write("[\n" if as_array else "")
+    if as_array:
+        yield "[\n"
     for row in _rows(module, items, report):
         between = ",\n" if as_array and report.rows else ""
-        stream.write(between + json.dumps(row, ensure_ascii=False) + ("" if as_array else "\n"))
         report.rows += 1
-    stream.write("\n]\n" if as_array else "")
-    return report
+        yield between + json.dumps(row, ensure_ascii=False) + ("" if as_array else "\n")
+    if as_array:
+        yield "\n]\n"
 
 
 def _rows(module: ModuleType, items: Iterable[Any], report: ExportReport) -> Iterator[dict[str, Any]]:

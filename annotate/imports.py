@@ -19,8 +19,8 @@ from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
-from .formats.files import check_whole
-from .formats.registry import detect, read
+from .formats.files import FileBroken, check_whole, read_objects
+from .formats.registry import UnknownFormat, detect, read
 from .formats.rows import BadRow, PreferenceRow
 from .judged import pseudonym
 from .models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Project, Prompt, User
@@ -80,6 +80,31 @@ def import_preferences(
         batch.save()
         on_rows(len(chunk))
     return report
+
+
+@dataclass
+class Preview:
+    """What an import would take, from the first rows of its file."""
+
+    format: str = ""
+    fields: list[str] = field(default_factory=list)  # of the first row
+    rows: list[PreferenceRow] = field(default_factory=list)
+    refused: list[BadRow] = field(default_factory=list)
+    error: str = ""  # why nothing can be taken
+
+
+def preview_import(*, stream: BinaryIO, format: str = "", names: Mapping[str, str] | None = None, number: int = 100) -> Preview:
+    """Reads the first `number` rows and stores nothing."""
+    preview = Preview(format=format)
+    try:
+        check_whole(stream)
+        preview.fields = next((list(row) for _, row in islice(read_objects(stream), number) if isinstance(row, dict)), [])
+        preview.format = format or detect(stream, names)
+        for row in islice(read(stream, preview.format, names), number):
+            (preview.refused if isinstance(row, BadRow) else preview.rows).append(row)
+    except (FileBroken, UnknownFormat) as error:
+        preview.error = str(error)
+    return preview
 
 
 @transaction.atomic

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.judging import JudgementView, NextView
-from .views import compare, members, people, projects, quality
+from .views import compare, data, members, people, projects, quality
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -21,6 +21,12 @@ urlpatterns = [
     path("projects/<slug:slug>/compare/renew/", compare.compare_renew, name="compare_renew"),
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
+    path("projects/<slug:slug>/data/", data.data, name="data"),
+    path("projects/<slug:slug>/data/upload/", data.data_upload, name="data_upload"),
+    path("projects/<slug:slug>/data/import/", data.data_import, name="data_import"),
+    path("projects/<slug:slug>/data/export/", data.data_export, name="data_export"),
+    path("projects/<slug:slug>/data/imports/<int:number>/refused/", data.data_refused, name="data_refused"),
+    path("projects/<slug:slug>/data/imports/<int:number>/undo/", data.data_undo, name="data_undo"),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/<int:user_id>/link/", members.member_link, name="member_link"),
     path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),

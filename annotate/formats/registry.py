@@ -36,6 +36,19 @@ JUDGEMENT_WRITERS: dict[str, ModuleType] = {
     "argilla": argilla,
     "trl-kto": kto,
 }
+# What a file may call otherwise: the fields on a row's surface.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "judgements": ("prompt", "first", "second", "outcome", "strength", "annotator"),
+    "trl-kto": ("prompt", "completion", "label"),
+    "openai": ("input", "preferred_output", "non_preferred_output"),
+    "arena": ("conversation_a", "conversation_b", "winner", "model_a", "model_b", "judge"),
+    "alpaca-eval": ("instruction", "output_1", "output_2", "preference", "generator_1", "generator_2", "annotator"),
+    "label-studio": ("data", "annotations"),
+    "argilla": ("fields", "responses"),
+    "hh": ("chosen", "rejected"),
+    "ultrafeedback": ("chosen", "rejected", "score_chosen", "score_rejected"),
+    "trl": ("prompt", "chosen", "rejected", "margin"),
+}
 LOOKED_AT = 20  # rows, until one is recognised
 
 Rows = Iterator[tuple[int, dict[str, Any] | BadRow]]

@@ -57,6 +57,12 @@ TABLE = {
     "compare_renew": JUDGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
+    "data": MANAGES["get"],
+    "data_upload": MANAGES["post"],
+    "data_import": MANAGES["get"],
+    "data_export": MANAGES["get"],
+    "data_refused": MANAGES["get"],
+    "data_undo": MANAGES["post"],
     "members": MANAGES["get"],
     "member_link": MANAGES["post"],
     "member_role": MANAGES["post"],
@@ -82,7 +88,12 @@ TABLE = {
     "api_version_promote": API_MANAGES,
 }
 # The same address, another method.
-ALSO = [("api_runs", API_MANAGES), ("members", MANAGES["post"]), ("project_settings", MANAGES["post"])]
+ALSO = [
+    ("api_runs", API_MANAGES),
+    ("data_import", MANAGES["post"]),
+    ("members", MANAGES["post"]),
+    ("project_settings", MANAGES["post"]),
+]
 
 
 def patterns(resolver: URLResolver) -> list[URLPattern]:
@@ -103,6 +114,7 @@ def place(db) -> dict[str, object]:
     """A project with one of everything, and an argument for each part of an address."""
     project = make_project(slug="taste")
     make_run(project, make_version(project, serving=True))
+    project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
     return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project}
 

@@ -1,0 +1,208 @@
+"""What goes in and out as files: upload, preview, import, undo, export. For those who manage the project."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
+
+from ..access import ProjectRequest, project_view
+from ..exports import FORMATS, stream_preferences
+from ..formats.files import FileBroken
+from ..formats.registry import FIELDS, JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, UnknownFormat
+from ..imports import ImportReport, Preview, import_preferences, preview_import, undo_import
+from ..models.prompt import Split
+from ..uploads import Upload, find_upload, keep_upload, refusals_of
+
+LARGEST = 64 * 1024 * 1024
+SHOWN = 5
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(help_text="JSON Lines, a JSON array or Parquet, plain, .gz or .zst, up to 64 MB.")
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if file.size > LARGEST:
+            raise forms.ValidationError("The file is larger than 64 MB. Import it with manage.py import_preferences.")
+        return file
+
+
+class ImportForm(forms.Form):
+    """How to read an upload. `field-chosen=better` among the data maps our names to the file's."""
+
+    upload = forms.UUIDField(widget=forms.HiddenInput)
+    format = forms.ChoiceField(choices=[("", "as its content says"), *((name, name) for name in sorted(READERS))], required=False)
+    split = forms.ChoiceField(
+        choices=[("", "decided by their content"), *Split.choices], required=False, label="New prompts belong to"
+    )
+    judge_again = forms.BooleanField(required=False, label="Our annotators judge these comparisons, too")
+
+    @property
+    def names(self) -> dict[str, str]:
+        given = {key.removeprefix("field-"): value for key, value in self.data.items() if key.startswith("field-")}
+        return {ours: theirs for ours, theirs in given.items() if theirs and theirs != ours}
+
+
+class ExportForm(forms.Form):
+    format = forms.ChoiceField(
+        choices=[
+            ("Triples, by consensus", [(name, name) for name in TRIPLE_WRITERS]),
+            ("Every judgement", [(name, name) for name in JUDGEMENT_WRITERS]),
+        ]
+    )
+    split = forms.ChoiceField(choices=[("", "Both"), *Split.choices], required=False, label="Prompts")
+
+
+@require_safe
+@never_cache
+@project_view(may="may_manage")
+def data(request: ProjectRequest) -> HttpResponse:
+    return render_data(request, UploadForm())
+
+
+@require_POST
+@project_view(may="may_manage")
+def data_upload(request: ProjectRequest) -> HttpResponse:
+    form = UploadForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return render_data(request, form, status=422)
+    upload = keep_upload(project=request.project, file=form.cleaned_data["file"])
+    return redirect(f"{reverse('data_import', args=[request.project.slug])}?{urlencode({'upload': upload.id})}")
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_view(may="may_manage")
+def data_import(request: ProjectRequest) -> HttpResponse:
+    """A look at the upload's first rows, as it would be read; POST imports it."""
+    form = ImportForm(request.POST if request.method == "POST" else request.GET)
+    upload = find_upload(project=request.project, id=form.cleaned_data["upload"]) if form.is_valid() else None
+    if upload is None:
+        messages.warning(request, "That file is not here any more. Upload it again.")
+        return redirect("data", request.project.slug)
+    if request.method != "POST":
+        return render_preview(request, form, upload)
+    try:
+        report = run_import(request, form, upload)
+    except (FileBroken, UnknownFormat):
+        return render_preview(request, form, upload, status=422)
+    batch = report.batch
+    added = f"{batch.judgements:,} judgements of {batch.comparisons:,} new comparisons added; {batch.known:,} were there already."
+    messages.success(request, f"{batch.file_name}: {added}")
+    if batch.refused:
+        messages.warning(request, f"{batch.refused:,} rows were refused. The report in the list says which, and why.")
+    upload.drop()
+    return redirect("data", request.project.slug)
+
+
+@require_safe
+@project_view(may="may_manage")
+def data_refused(request: ProjectRequest, number: int) -> HttpResponse:
+    """The report of refused rows, as JSON Lines."""
+    batch = get_object_or_404(request.project.imports, number=number)
+    path = refusals_of(batch)
+    if not path.exists():
+        messages.info(request, "There is no report here: nothing was refused, or the import was made on the command line.")
+        return redirect("data", request.project.slug)
+    name = f"{batch.file_name}.refused.jsonl"
+    return FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/jsonl")
+
+
+@require_POST
+@project_view(may="may_manage")
+def data_undo(request: ProjectRequest, number: int) -> HttpResponse:
+    batch = get_object_or_404(request.project.imports, number=number)
+    report = undo_import(batch=batch)
+    messages.success(
+        request,
+        f"{batch.file_name}: {report.judgements:,} judgements, {report.comparisons:,} comparisons and {report.prompts:,} "
+        "prompts taken out.",
+    )
+    if report.withdrawn or report.kept:
+        messages.info(
+            request,
+            f"{report.withdrawn:,} judgements that a dataset names are withdrawn; {report.kept:,} comparisons that people were "
+            "given, or a dataset names, stay.",
+        )
+    return redirect("data", request.project.slug)
+
+
+@require_GET
+@project_view(may="may_manage")
+def data_export(request: ProjectRequest) -> HttpResponse:
+    """A download, written while it is read."""
+    form = ExportForm(request.GET)
+    if not form.is_valid():
+        return render_data(request, UploadForm(), form, status=422)
+    format, split = form.cleaned_data["format"], form.cleaned_data["split"]
+    answer = StreamingHttpResponse(
+        stream_preferences(project=request.project, format=format, split=split), content_type="application/octet-stream"
+    )
+    suffix = "json" if format == "label-studio" else "jsonl"
+    name = "-".join(part for part in (request.project.slug, format, split) if part)
+    answer["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
+    return answer
+
+
+def render_data(request: ProjectRequest, upload: UploadForm, export: ExportForm | None = None, status: int = 200) -> HttpResponse:
+    context = {
+        "form": upload,
+        "export": export or ExportForm(),
+        "imports": request.project.imports.select_related("by").order_by("-number")[:50],
+        "readers": READERS,
+        "formats": FORMATS,
+    }
+    return render(request, "annotate/data.html", context, status=status)
+
+
+def render_preview(request: ProjectRequest, form: ImportForm, upload: Upload, status: int = 200) -> HttpResponse:
+    with upload.path.open("rb") as stream:
+        preview = preview_import(stream=stream, format=form.cleaned_data["format"], names=form.names)
+    context = {
+        "form": form,
+        "upload": upload,
+        "preview": preview,
+        "rows": preview.rows[:SHOWN],
+        "refused": preview.refused[:SHOWN],
+        "fields": mapped_fields(preview, form),
+    }
+    return render(request, "annotate/data_import.html", context, status=status)
+
+
+def mapped_fields(preview: Preview, form: ImportForm) -> list[tuple[str, str]]:
+    """Our name for each field of the format, and what the file calls it; "" if it does not have it."""
+    names = form.names
+    ours = FIELDS[preview.format or "trl"]
+    return [(name, names.get(name, name if name in preview.fields else "")) for name in ours]
+
+
+def run_import(request: ProjectRequest, form: ImportForm, upload: Upload) -> ImportReport:
+    """The refused rows are written while they are found, and get their place once the import has a number."""
+    partial = upload.path.with_suffix(".refused")
+    with upload.path.open("rb") as stream, partial.open("w", encoding="utf-8") as refused:
+        report = import_preferences(
+            project=request.project,
+            stream=stream,
+            file_name=upload.file_name,
+            format=form.cleaned_data["format"],
+            names=form.names,
+            split=form.cleaned_data["split"],
+            judge_again=form.cleaned_data["judge_again"],
+            by=request.user,
+            on_refused=lambda bad: refused.write(
+                json.dumps({bad.unit: bad.line, "reason": bad.reason, "next_step": bad.next_step}, ensure_ascii=False) + "\n"
+            ),
+        )
+    if report.batch.refused:
+        path = refusals_of(report.batch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(path)
+    partial.unlink(missing_ok=True)
+    return report

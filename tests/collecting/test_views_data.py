@@ -1,0 +1,126 @@
+"""The data page: upload, a look at the first rows, import, report, undo, export."""
+
+import gzip
+import json
+from io import BytesIO
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from annotate.exports import FORMATS
+from annotate.imports import import_preferences
+from annotate.models import Comparison, Judgement, PreferenceImport
+from annotate.uploads import find_upload, keep_upload
+from tests.builders import make_project
+from tests.collecting.test_imports import row, stream_of
+
+
+@pytest.fixture(autouse=True)
+def var_dir(settings, tmp_path):
+    settings.VAR_DIR = tmp_path
+    return tmp_path
+
+
+@pytest.fixture
+def page(client, manager, project):
+    client.force_login(manager)
+    return lambda name, *args: reverse(name, args=[project.slug, *args])
+
+
+def upload(client, page, content: bytes, name: str = "others.jsonl"):
+    return client.post(page("data_upload"), {"file": SimpleUploadedFile(name, content)})
+
+
+def test_a_file_goes_in_through_the_browser_and_out_again(client, page, project):
+    content = gzip.compress(stream_of(row(1), "{nonsense", row(2, outcome="tie")).getvalue())
+    answer = upload(client, page, content, "others.jsonl.gz")
+    assert answer.status_code == 302
+    preview = client.get(answer.url)
+    text = preview.content.decode()
+    assert "Format: <strong>judgements</strong>" in text and "A1" in text and "left-model" in text and "Not JSON" in text
+    assert not Judgement.objects.exists()
+    fields = {name: preview.context["form"][name].value() or "" for name in ("upload", "split")}
+    answer = client.post(page("data_import"), fields | {"format": "judgements"}, follow=True)
+    text = answer.content.decode()
+    assert "2 judgements of 2 new comparisons added" in text and "1 rows were refused" in text
+    batch = PreferenceImport.objects.get()
+    assert (batch.judgements, batch.refused, batch.by.username) == (2, 1, "marek")
+    report = b"".join(client.get(page("data_refused", 1)).streaming_content)
+    assert json.loads(report)["line"] == 2
+    answer = client.post(page("data_undo", 1), follow=True)
+    assert "2 judgements, 2 comparisons and 2 prompts taken out" in answer.content.decode()
+    assert not Comparison.objects.exists()
+    assert client.post(page("data_import"), fields).url == page("data"), "the upload is gone after its import"
+
+
+def test_fields_that_are_called_otherwise_are_mapped(client, page):
+    answer = upload(client, page, b'{"question": "Q", "better": "A", "worse": "B"}')
+    text = client.get(answer.url).content.decode()
+    assert "The first row has: question, better, worse" in text and "Import it" not in text
+    names = {"field-prompt": "question", "field-chosen": "better", "field-rejected": "worse", "field-margin": ""}
+    looked = client.get(answer.url, names | {"upload": answer.url.partition("upload=")[2]})
+    assert "Format: <strong>trl</strong>" in looked.content.decode()
+    given = names | {"upload": looked.context["upload"].id, "format": "trl"}
+    assert "1 judgements of 1 new comparisons" in client.post(page("data_import"), given, follow=True).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"plain text", "None of the first"), (gzip.compress(b"x" * 5000)[:-9], "cut off"), (b"\n", "None of the first")],
+)
+def test_a_file_that_cannot_be_read_says_why(client, page, content, reason):
+    answer = upload(client, page, content)
+    looked = client.get(answer.url)
+    assert looked.status_code == 200 and reason in looked.content.decode()
+    refused = client.post(page("data_import"), {"upload": looked.context["upload"].id})
+    assert refused.status_code == 422 and reason in refused.content.decode()
+    assert not PreferenceImport.objects.exists()
+
+
+def test_what_is_wrong_with_the_form_is_said(client, page, monkeypatch):
+    assert client.post(page("data_upload"), {}).status_code == 422
+    monkeypatch.setattr("annotate.views.data.LARGEST", 3)
+    answer = upload(client, page, b"12345")
+    assert answer.status_code == 422 and "larger than 64 MB" in answer.content.decode()
+    assert client.get(page("data_export"), {"format": "unknown"}).status_code == 422
+    for given in ({}, {"upload": "x"}, {"upload": "00000000-0000-0000-0000-000000000000"}):
+        assert client.get(page("data_import"), given).url == page("data")
+    assert client.get(page("data_refused", 7)).status_code == 404
+
+
+def test_an_upload_belongs_to_its_project_and_names_no_path(project, var_dir):
+    kept = keep_upload(project=project, file=SimpleUploadedFile("../../etc/passwd", b"x"))
+    assert kept.path.parent == var_dir / "uploads" / str(project.pk)
+    assert find_upload(project=project, id=kept.id) == kept
+    assert find_upload(project=make_project(), id=kept.id) is None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_downloads(client, page, project, format):
+    import_preferences(project=project, stream=stream_of(*(row(n) for n in range(250))), file_name="f")
+    answer = client.get(page("data_export"), {"format": format, "split": ""})
+    content = b"".join(answer.streaming_content)
+    assert f'filename="taste-{format}.json' in answer["Content-Disposition"]
+    count = len(json.loads(content)) if format == "label-studio" else content.count(b"\n")
+    assert count == (500 if format == "trl-kto" else 250)
+    train = b"".join(client.get(page("data_export"), {"format": format, "split": "train"}).streaming_content)
+    assert 0 < len(train) < len(content)
+    if format != "llama-factory":
+        again = import_preferences(project=make_project(), stream=BytesIO(content), file_name="f").batch
+        assert (again.format, again.judgements) == (format, 250)
+
+
+def test_the_list_takes_the_same_queries_for_one_import_and_for_thirty(client, page, project, manager):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            assert client.get(page("data")).status_code == 200
+        return len(seen)
+
+    project.imports.create(number=1, file_name="f", format="trl", by=manager, refused=2)
+    one = queries()
+    for number in range(2, 31):
+        project.imports.create(number=number, file_name="f", format="trl", by=manager, refused=2)
+    assert queries() == one
