@@ -6,6 +6,7 @@ from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
 from django.core.validators import RegexValidator
 
+from .flags import read_flags
 from .judging import MAX_RATIONALE
 from .models import User
 from .models.project import Role
@@ -19,7 +20,10 @@ class AssignmentForm(forms.Form):
 
 
 class JudgementForm(AssignmentForm):
-    """`choice` is the value of a button (`annotate.offer`); cleaned, it is the choice alone, beside its `strength`."""
+    """`choice` is the value of a button (`annotate.offer`); cleaned, it is the choice alone, beside its `strength`.
+
+    `flags` come as one field each (a form without its script) or as the lines of one; cleaned, they are a list.
+    """
 
     key = forms.UUIDField()
     choice = forms.ChoiceField(
@@ -27,12 +31,16 @@ class JudgementForm(AssignmentForm):
     )
     seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
     rationale = forms.CharField(required=False, max_length=MAX_RATIONALE)
+    flags = forms.Field(required=False, widget=forms.SelectMultiple)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if "choice" in cleaned:
             cleaned["choice"], cleaned["strength"] = read_value(cleaned["choice"])
         return cleaned
+
+    def clean_flags(self) -> list[str]:
+        return read_flags("\n".join(self.cleaned_data["flags"] or []))
 
 
 class SkipForm(AssignmentForm):

@@ -1,6 +1,7 @@
 """Judging: an annotator's answer becomes a row, once, whatever the network does."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ def record_judgement(
     seconds: float | None = None,
     rationale: str = "",
     strength: int | None = None,
+    flags: Sequence[str] = (),
 ) -> Judgement:
     """Records what the annotator chose on screen ("a", "b", "tie", "both_bad"), or raises JudgementRefused.
 
@@ -47,16 +49,16 @@ def record_judgement(
     every other key for an assignment that is already judged. An answer that comes after its lease has run out is
     kept and marked `late`: it takes its place if that is still free, else it is one more than was required.
     `strength` is one of the scale that the pair was shown with, also when the project has another by now; it may be
-    left out where there is only one. With a tie or both bad it says nothing.
+    left out where there is only one. With a tie or both bad it says nothing. `flags` are of the project's list.
     """
-    _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale)
+    _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale, flags=flags)
     with transaction.atomic():
         assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
         lock_comparison(assignment.comparison_id)
         assignment.refresh_from_db(fields=["state", "expires_at"])
         if stored := _find_stored(assignment=assignment, key=key):
             return stored
-        _check_offer(assignment=assignment, choice=choice)
+        _check_offer(assignment=assignment, choice=choice, flags=flags)
         strength = _check_strength(strength, choice=choice, grades=Grades(assignment.grades))
         outcome = outcome_of(choice, swapped=assignment.swapped)
         judgement = Judgement(
@@ -67,6 +69,7 @@ def record_judgement(
             outcome=outcome,
             strength=strength,
             rationale=storable(rationale),
+            flags=[flag for flag in assignment.comparison.project.flags if flag in flags],
             seconds=None if seconds is None else min(max(float(seconds), 0.0), MAX_SECONDS),
             late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),
         )
@@ -77,7 +80,7 @@ def record_judgement(
         return judgement
 
 
-def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any) -> None:
+def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any, flags: Any) -> None:
     if not isinstance(key, UUID):
         raise _refused_field("invalid_key", "key", "The key is a UUID that the page makes for each answer.")
     if not isinstance(choice, str) or choice not in CHOICES:
@@ -86,6 +89,8 @@ def _check_input(*, key: Any, choice: Any, seconds: Any, rationale: Any) -> None
         raise _refused_field("invalid_seconds", "seconds", "The time on task is a number of seconds, or left out.")
     if not isinstance(rationale, str) or len(rationale) > MAX_RATIONALE:
         raise _refused_field("invalid_rationale", "rationale", f"Keep the reason under {MAX_RATIONALE:,} characters.")
+    if not isinstance(flags, list | tuple) or not all(isinstance(flag, str) for flag in flags):
+        raise _refused_field("unknown_flag", "flags", "Flags are a list of texts.")
 
 
 def _check_strength(strength: Any, *, choice: str, grades: Grades) -> int:
@@ -119,12 +124,16 @@ def _key_reused() -> JudgementRefused:
     return _refused_field("key_reused", "key", "This key belongs to another judgement. Reload the page and answer again.")
 
 
-def _check_offer(*, assignment: Assignment, choice: str) -> None:
+def _check_offer(*, assignment: Assignment, choice: str, flags: Sequence[str]) -> None:
     if assignment.state == AssignmentState.SKIPPED:
         raise JudgementRefused("skipped", "You have skipped this comparison. Go back to the queue for the next one.")
     project = assignment.comparison.project
     if (choice == "tie" and not project.allows_tie) or (choice == "both_bad" and not project.allows_both_bad):
         raise _refused_field("not_offered", "choice", f"This project does not offer “{CHOICES[choice].label}”. Choose a side.")
+    if unknown := sorted(set(flags) - set(project.flags)):
+        offered = f"Its flags are: {', '.join(project.flags)}." if project.flags else "It has no flags."
+        message = f"“{unknown[0][:100]}” is not, or no longer, a flag of this project. {offered}"
+        raise _refused_field("unknown_flag", "flags", message)
 
 
 def _insert(judgement: Judgement) -> None:

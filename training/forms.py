@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from annotate.flags import MOST, check_flags, read_flags
 from annotate.models import Project
 from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.models import Version
@@ -115,14 +116,31 @@ class PromoteForm(forms.Form):
     why = forms.CharField(max_length=300, required=False, label="Why (optional)")
 
 
+class FlagsField(forms.CharField):
+    """A list of flags as the lines of a text area."""
+
+    widget = forms.Textarea(attrs={"rows": 5})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:
+        flags = read_flags(super().to_python(value))
+        check_flags(flags)
+        return flags
+
+
 class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
+    flags = FlagsField(
+        required=False, help_text=f"One on each line, {MOST} at most: “unsafe”, “wrong language”. Annotators tick them."
+    )
     preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button uses unless somebody chooses another.")
 
     class Meta:
         model = Project
         fields = (
             "name", "guidelines",
-            "grades", "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus",
+            "grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promotes_finished_runs",
         )  # fmt: skip
@@ -153,7 +171,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     SECTIONS = (
         ("Project", "", ("name", "guidelines")),
         ("Judging", "What annotators are offered, and how often a comparison is judged.",
-         ("grades", "allows_tie", "allows_both_bad", "judgements_required", "lease_minutes", "consensus")),
+         ("grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
         ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promotes_finished_runs")),

@@ -52,4 +52,11 @@ def shown(assignment: Assignment) -> dict:
     comparison = assignment.comparison
     texts = [comparison.first.text, comparison.second.text]
     a, b = reversed(texts) if assignment.swapped else texts
-    return {"assignment": assignment.pk, "messages": comparison.prompt.messages, "a": a, "b": b, "grades": assignment.grades}
+    return {
+        "assignment": assignment.pk,
+        "messages": comparison.prompt.messages,
+        "a": a,
+        "b": b,
+        "grades": assignment.grades,
+        "flags": comparison.project.flags,
+    }

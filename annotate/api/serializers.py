@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from ..flags import LONGEST, MOST
 from ..forms import DAY
 from ..judging import CHOICES, MAX_RATIONALE
 
@@ -22,6 +23,7 @@ class AssignmentOut(serializers.Serializer):
     messages = MessageOut(many=True)
     a = serializers.CharField()
     b = serializers.CharField()
+    flags = serializers.ListField(child=serializers.CharField(), help_text="What the pair can be marked with.")
     grades = serializers.IntegerField(help_text="How finely A and B are compared: half of them for each side.")
 
 
@@ -34,6 +36,13 @@ class JudgementIn(serializers.Serializer):
     )
     seconds = serializers.FloatField(required=False, allow_null=True, default=None, min_value=0, max_value=DAY)
     rationale = serializers.CharField(required=False, allow_blank=True, default="", max_length=MAX_RATIONALE)
+    flags = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST),
+        required=False,
+        default=list,
+        max_length=MOST,
+        help_text="Of the project's.",
+    )
 
 
 class JudgementOut(serializers.Serializer):

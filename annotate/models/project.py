@@ -56,6 +56,7 @@ class Project(models.Model):
     grades = models.PositiveSmallIntegerField(choices=Grades.choices, default=Grades.TWO)
     allows_tie = models.BooleanField(default=True)
     allows_both_bad = models.BooleanField(default=True)
+    flags = models.JSONField(default=list, blank=True, help_text="What an annotator can mark a pair with, beside the answer.")
     judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
     lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
     consensus = models.CharField(max_length=20, choices=Consensus.choices, default=Consensus.MAJORITY)

@@ -96,6 +96,7 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
             strength=asked["strength"],
             seconds=asked["seconds"],
             rationale=asked["rationale"],
+            flags=asked["flags"],
         )
     except JudgementRefused as refusal:
         return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
@@ -142,10 +143,10 @@ def compare_undo(request: ProjectRequest) -> HttpResponse:
     return render_page(request, assignment, **before)
 
 
-def said_before(assignment: Assignment) -> dict[str, str]:
+def said_before(assignment: Assignment) -> dict[str, Any]:
     """What was answered before it was taken back, and why: the reason is there to be changed, not to be written again."""
     last = assignment.judgements.order_by("-created_at", "-pk").first()
-    return {"before": answer_in_words(last), "rationale": last.rationale} if last else {}
+    return {"before": answer_in_words(last), "rationale": last.rationale, "flagged": last.flags} if last else {}
 
 
 @require_POST
@@ -197,7 +198,8 @@ def refuse(
         return JsonResponse({"code": code, "message": message, "fields": fields}, status=status)
     assignment = claim_comparison(project=request.project, annotator=request.user)
     kept = request.POST.get("rationale", "")
-    return render_page(request, assignment, status=status, error=message, fields=fields, rationale=kept)
+    flagged = request.POST.getlist("flags")
+    return render_page(request, assignment, status=status, error=message, fields=fields, rationale=kept, flagged=flagged)
 
 
 def render_page(request: ProjectRequest, assignment: Assignment | None, status: int = 200, **context: Any) -> HttpResponse:

@@ -220,7 +220,8 @@
     const choice = button.value; // on a graded scale with its strength: "a3"
     const label = button.dataset.label;
     const rationale = byId("rationale").value;
-    const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale };
+    const flags = flagBoxes().filter((box) => box.checked).map((box) => box.value).join("\n");
+    const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale, flags };
     tell("");
     say(`Sending: ${label}`);
     outbox.add("judge", fields, label);
@@ -286,6 +287,7 @@
     r: () => toggle("raw"),
     p: () => pairNow().querySelector("[data-fold]:not([hidden])")?.click(),
     w: openWhy,
+    f: () => flagBoxes()[0]?.focus(),
     g: () => openDialog("guidelines"),
     "?": () => openDialog("help"),
   };
@@ -314,6 +316,20 @@
     menu.open = open;
     if (open) menu.querySelector("button").focus();
     else menu.querySelector("summary").focus();
+  }
+
+  const flagBoxes = () => [...pairNow().querySelectorAll(".flags input")];
+
+  // Among the flags, numbers and Enter tick a flag and Esc leaves; letters mean what they mean everywhere.
+  function keyAmongFlags(box, key) {
+    const boxes = flagBoxes();
+    const meant = key === "enter" ? box : /^[1-9]$/.test(key) ? boxes[Number(key) - 1] : null;
+    if (meant) meant.click();
+    else if (key === "escape") byId("prompt-title").focus();
+    else if (key === "arrowright" || key === "arrowleft") {
+      boxes[(boxes.indexOf(box) + (key === "arrowright" ? 1 : -1) + boxes.length) % boxes.length].focus();
+    } else return /^[0-9]$/.test(key); // never an answer
+    return true;
   }
 
   function openWhy() {
@@ -363,6 +379,10 @@
       event.preventDefault();
       return;
     }
+    if (event.target.matches(".flags input") && keyAmongFlags(event.target, key)) {
+      event.preventDefault();
+      return;
+    }
     const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : answerBy(key);
     if (!action || (key.startsWith("arrow") && scrollsSideways(event.target))) return;
     event.preventDefault();
@@ -371,7 +391,8 @@
 
   document.addEventListener("submit", (event) => {
     if (!page.contains(event.target)) return;
-    if (event.target.id === "judge") choose(event.submitter, event.submitter.matches(":focus-visible") ? "key" : "pointer");
+    if (event.target.id === "judge" && !event.submitter.matches(".choice")) say("Choose one of the answers.");
+    else if (event.target.id === "judge") choose(event.submitter, event.submitter.matches(":focus-visible") ? "key" : "pointer");
     else if (event.target.id === "undo") takeBack();
     else if (event.target.matches(".skip-form")) skipPair(event.submitter.value);
     else return;
