@@ -125,15 +125,19 @@ WAITS = {Consensus.MAJORITY, Consensus.UNANIMOUS}  # until a comparison has all 
 def settle(*, project: Project) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Two queries."""
     counts = Counter(dict.fromkeys(NoTriple, 0))
-    triples = []
+    triples = list(read_triples(project=project, counts=counts))
+    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project)
+    return Settlement(rule=project.consensus, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+
+
+def read_triples(*, project: Project, counts: Counter[NoTriple]) -> Iterator[Triple]:
+    """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
     for row, votes in _read_votes(project):
         made = _judge_comparison(row, votes, project.consensus)
         if isinstance(made, NoTriple):
             counts[made] += 1
         else:
-            triples += [_triple(row, verdict) for verdict in made]
-    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project)
-    return Settlement(rule=project.consensus, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+            yield from (_triple(row, verdict) for verdict in made)
 
 
 VOTE = ("pk", "annotator_id", "outcome", "strength")

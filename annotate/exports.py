@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TextIO
 
-from .consensus import settle
+from .consensus import read_triples
 from .formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS
 from .formats.rows import CannotExpress
 from .judged import read_judged
@@ -47,7 +47,7 @@ def stream_preferences(*, project: Project, format: str, split: str = "") -> Ite
 
 def _what_to_write(project: Project, format: str, split: str) -> tuple[ModuleType, Iterable[Any]]:
     if format in TRIPLE_WRITERS:
-        triples = settle(project=project).triples
+        triples = read_triples(project=project, counts=Counter())
         return TRIPLE_WRITERS[format], (triple for triple in triples if not split or triple.split == split)
     return JUDGEMENT_WRITERS[format], read_judged(project=project, split=split)
 

@@ -124,3 +124,9 @@ def test_the_list_takes_the_same_queries_for_one_import_and_for_thirty(client, p
     for number in range(2, 31):
         project.imports.create(number=number, file_name="f", format="trl", by=manager, refused=2)
     assert queries() == one
+
+
+def test_imported_judgements_disturb_no_page(client, page, project, annotator):
+    import_preferences(project=project, stream=stream_of(row(1), row(1, annotator="lee"), row(2)), file_name="f", judge_again=True)
+    for name in ("project", "quality", "members", "versions", "runs", "compare", "data"):
+        assert client.get(page(name)).status_code == 200, name
