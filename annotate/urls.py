@@ -22,6 +22,7 @@ urlpatterns = [
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
     path("projects/<slug:slug>/data/", data.data, name="data"),
+    path("projects/<slug:slug>/data/prompts/", data.data_prompts, name="data_prompts"),
     path("projects/<slug:slug>/data/upload/", data.data_upload, name="data_upload"),
     path("projects/<slug:slug>/data/import/", data.data_import, name="data_import"),
     path("projects/<slug:slug>/data/export/", data.data_export, name="data_export"),

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -13,25 +14,43 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from ..access import ProjectRequest, project_view
-from ..exports import FORMATS, stream_preferences
+from ..exports import stream_preferences
 from ..formats.files import FileBroken
 from ..formats.registry import FIELDS, JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, UnknownFormat
 from ..imports import ImportReport, Preview, import_preferences, preview_import, undo_import
 from ..models.prompt import Split
+from ..prompts import ImportReport as PromptReport
+from ..prompts import import_prompts
+from ..queue import storable
 from ..uploads import Upload, find_upload, keep_upload, refusals_of
 
 LARGEST = 64 * 1024 * 1024
 SHOWN = 5
 
 
+def check_size(file: UploadedFile, command: str) -> UploadedFile:
+    if file.size > LARGEST:
+        raise forms.ValidationError(f"The file is larger than 64 MB. Import it with manage.py {command}.")
+    return file
+
+
 class UploadForm(forms.Form):
     file = forms.FileField(help_text="JSON Lines, a JSON array or Parquet, plain, .gz or .zst, up to 64 MB.")
 
     def clean_file(self) -> Any:
-        file = self.cleaned_data["file"]
-        if file.size > LARGEST:
-            raise forms.ValidationError("The file is larger than 64 MB. Import it with manage.py import_preferences.")
-        return file
+        return check_size(self.cleaned_data["file"], "import_preferences")
+
+
+class PromptsForm(forms.Form):
+    prompts = forms.FileField(
+        label="File", help_text="JSON Lines, CSV, Parquet, or plain text with one prompt a line; plain, .gz or .zst, up to 64 MB."
+    )
+    system = forms.CharField(
+        required=False, label="System message", widget=forms.Textarea(attrs={"rows": 2}), help_text="For prompts that have none."
+    )
+
+    def clean_prompts(self) -> Any:
+        return check_size(self.cleaned_data["prompts"], "import_prompts")
 
 
 class ImportForm(forms.Form):
@@ -64,7 +83,30 @@ class ExportForm(forms.Form):
 @never_cache
 @project_view(may="may_manage")
 def data(request: ProjectRequest) -> HttpResponse:
-    return render_data(request, UploadForm())
+    return render_data(request)
+
+
+@require_POST
+@project_view(may="may_manage")
+def data_prompts(request: ProjectRequest) -> HttpResponse:
+    """Prompts go in at once: there is little to see before. The lines that cannot be used are shown with the page."""
+    form = PromptsForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return render_data(request, prompts=form, status=422)
+    file = form.cleaned_data["prompts"]
+    try:
+        report = import_prompts(
+            project=request.project,
+            stream=file.file,
+            system=form.cleaned_data["system"].strip(),
+            source=storable(file.name or ""),
+        )
+    except FileBroken as error:
+        form.add_error("prompts", str(error))
+        return render_data(request, prompts=form, status=422)
+    summary = f"{report.added:,} prompts added ({report.heldout:,} held out), {report.known:,} already known."
+    (messages.success if report.added or report.known else messages.warning)(request, summary)
+    return render_data(request, refused=report) if report.refused_count else redirect("data", request.project.slug)
 
 
 @require_POST
@@ -72,7 +114,7 @@ def data(request: ProjectRequest) -> HttpResponse:
 def data_upload(request: ProjectRequest) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
-        return render_data(request, form, status=422)
+        return render_data(request, upload=form, status=422)
     upload = keep_upload(project=request.project, file=form.cleaned_data["file"])
     return redirect(f"{reverse('data_import', args=[request.project.slug])}?{urlencode({'upload': upload.id})}")
 
@@ -140,7 +182,7 @@ def data_export(request: ProjectRequest) -> HttpResponse:
     """A download, written while it is read."""
     form = ExportForm(request.GET)
     if not form.is_valid():
-        return render_data(request, UploadForm(), form, status=422)
+        return render_data(request, export=form, status=422)
     format, split = form.cleaned_data["format"], form.cleaned_data["split"]
     answer = StreamingHttpResponse(
         stream_preferences(project=request.project, format=format, split=split), content_type="application/octet-stream"
@@ -151,13 +193,22 @@ def data_export(request: ProjectRequest) -> HttpResponse:
     return answer
 
 
-def render_data(request: ProjectRequest, upload: UploadForm, export: ExportForm | None = None, status: int = 200) -> HttpResponse:
+def render_data(
+    request: ProjectRequest,
+    *,
+    upload: UploadForm | None = None,
+    prompts: PromptsForm | None = None,
+    export: ExportForm | None = None,
+    refused: PromptReport | None = None,
+    status: int = 200,
+) -> HttpResponse:
     context = {
-        "form": upload,
+        "form": upload or UploadForm(),
+        "prompts": prompts or PromptsForm(),
+        "refused": refused,
         "export": export or ExportForm(),
         "imports": request.project.imports.select_related("by").order_by("-number")[:50],
         "readers": READERS,
-        "formats": FORMATS,
     }
     return render(request, "annotate/data.html", context, status=status)
 

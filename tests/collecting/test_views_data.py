@@ -127,6 +127,23 @@ def test_the_list_takes_the_same_queries_for_one_import_and_for_thirty(client, p
 
 
 def test_imported_judgements_disturb_no_page(client, page, project, annotator):
-    import_preferences(project=project, stream=stream_of(row(1), row(1, annotator="lee"), row(2)), file_name="f", judge_again=True)
+    import_preferences(
+        project=project, stream=stream_of(row(1), row(1, annotator="lee"), row(2)), file_name="f", judge_again=True
+    )
     for name in ("project", "quality", "members", "versions", "runs", "compare", "data"):
         assert client.get(page(name)).status_code == 200, name
+
+
+def test_prompts_go_in_through_the_browser(client, page, project):
+    def send(content: bytes, **fields):
+        given = {"prompts": SimpleUploadedFile("prompts.csv", content)} | fields
+        return client.post(page("data_prompts"), given, follow=True)
+
+    text = send(b"id,prompt\n1,One?\n2,\n3,Three?", system="Be brief.").content.decode()
+    assert "2 prompts added" in text and "1 line could not be used" in text and "prompt is empty" in text
+    assert project.prompts.first().messages[0] == {"role": "system", "content": "Be brief."}
+    assert project.prompts.first().source == "prompts.csv#1"
+    assert "0 prompts added (0 held out), 2 already known" in send(b"One?\nThree?", system="Be brief.").content.decode()
+    broken = send(gzip.compress(b"One?" * 900)[:-9])
+    assert broken.status_code == 422 and "cut off" in broken.content.decode()
+    assert client.post(page("data_prompts"), {}).status_code == 422

@@ -58,6 +58,7 @@ TABLE = {
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
     "data": MANAGES["get"],
+    "data_prompts": MANAGES["post"],
     "data_upload": MANAGES["post"],
     "data_import": MANAGES["get"],
     "data_export": MANAGES["get"],
