@@ -69,6 +69,7 @@ class Answer:
     day: date
     characters: int
     imported: bool = False
+    flags: tuple[str, ...] = ()
 
     @property
     def position(self) -> int | None:
@@ -205,6 +206,11 @@ class Report:
             return "All answers to shared comparisons are the same, so alpha is not defined: it needs some variation."
         return ""
 
+    def flags(self, offered: Iterable[str]) -> list[tuple[str, int]]:
+        """How many judgements carry each flag: those that are offered now, in their order, then those that once were."""
+        counts = Counter(flag for answer in self.answers for flag in answer.flags)
+        return [(flag, counts.pop(flag, 0)) for flag in offered] + sorted(counts.items())
+
     def days(self, *, last: int = 30) -> list[tuple[date, int]]:
         """Judgements on each of the last days, days of none included, up to today."""
         if not self.answers:
@@ -219,7 +225,7 @@ OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 RANK_OF = {grades.value: [0, *(grades.rank(each) for each in range(1, grades.strengths + 1))] for grades in Grades}
 ROW = (
     "comparison_id", "annotator_id", "outcome", "strength", "assignment__grades", "assignment__swapped", "seconds", "created_at",
-    "batch_id",
+    "batch_id", "flags",
 )  # fmt: skip
 
 
@@ -255,11 +261,13 @@ def _read_answers(project: Project) -> list[Answer]:
 
 
 def _answer(row: tuple, zone) -> Answer:
-    comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, first, second = row
+    comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, flags, first, second = row
     created_at: datetime
     rank = RANK_OF[grades][min(strength, grades // 2)]
     day = created_at.astimezone(zone).date()
-    return Answer(comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, batch is not None)
+    return Answer(
+        comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, batch is not None, tuple(flags)
+    )
 
 
 def _count_skips(project: Project) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from .pictures import positions, times
@@ -38,6 +39,14 @@ def answers(report: Report) -> Iterator[Row]:
     yield from ([label, count] for label, _, count in positions(report.answers))
 
 
+def flags(report: Report) -> Iterator[Row]:
+    """Each person's flags."""
+    yield ["flag", "person", "judgements"]
+    for person in report.people:
+        counts = Counter(flag for answer in person.figures.answers for flag in answer.flags)
+        yield from ([flag, person.name, count] for flag, count in sorted(counts.items()))
+
+
 def seconds(report: Report) -> Iterator[Row]:
     yield ["took", "judgements"]
     yield from map(list, times(report.everybody.seconds))
@@ -47,14 +56,12 @@ def days(report: Report) -> Iterator[Row]:
     """Each person's judgements on each day."""
     yield ["day", "person", "judgements"]
     for person in report.people:
-        counts: dict[object, int] = {}
-        for answer in person.figures.answers:
-            counts[answer.day] = counts.get(answer.day, 0) + 1
+        counts = Counter(answer.day for answer in person.figures.answers)
         yield from ([day.isoformat(), person.name, count] for day, count in sorted(counts.items()))
 
 
 TABLES: dict[str, Callable[[Report], Iterator[Row]]] = {
-    "people": people, "agreement": agreement, "answers": answers, "seconds": seconds, "days": days,
+    "people": people, "agreement": agreement, "answers": answers, "flags": flags, "seconds": seconds, "days": days,
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ def quality(request: ProjectRequest) -> HttpResponse:
         "alpha_choice_means": in_words(report.alpha_choice),
         "alpha_grade_means": in_words(report.alpha_grade),
         "answer_bars": bars([(label, count) for label, _, count in row], [side for _, side, _ in row]),
+        "flag_bars": bars(report.flags(request.project.flags)),
         "time_bars": bars(times(report.everybody.seconds)),
         "day_bars": day_bars(report),
         "busiest": max((count for _, count in report.days()), default=0),
