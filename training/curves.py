@@ -33,6 +33,7 @@ class Chart:
     can_be_log: bool = False
     base: float | None = None  # a dashed line where nothing has been learnt
     exact: bool = False  # no noise that smoothing could take away
+    rises: bool = False  # it is the most so far: a trainer that was started anew has forgotten what was before
     minor: bool = False  # of interest when something is odd: shown smaller, below
 
     @property
@@ -76,7 +77,7 @@ CHARTS = (
     Chart("speed", "Tokens per second", "Prompts and answers.", (_of("tokens_per_s", "tokens/s"),), digits=0, minor=True),
     Chart(
         "memory", "Memory", "The most held so far.",
-        (_of("memory_bytes", "GiB", scale=2**-30),), digits=2, exact=True, minor=True,
+        (_of("memory_bytes", "GiB", scale=2**-30),), digits=2, exact=True, rises=True, minor=True,
     ),
 )  # fmt: skip
 _KEYS = {kind: {s.key for chart in CHARTS for s in chart.series if s.kind == kind} for kind in (TRAIN, HELDOUT)}

@@ -161,8 +161,8 @@ def stuck_line(job: Job | None, name: str) -> Line | None:
         return None
     now = timezone.now()
     if job.state == JobState.QUEUED and (waiting := now - _queued_at(job)) > PATIENCE:
-        if a_worker_is_busy():
-            return Line("info", f"{name} waits its turn", "A worker is busy with something else and takes it up next.")
+        if work := work_at_hand(job.project):
+            return Line("info", f"{name} waits its turn", f"A worker is at {work} and takes it up next.")
         since = lasting(waiting.total_seconds())
         return Line(
             "warn", f"{name} has been waiting for {since}", "No worker has taken it up. If none runs, start one:", command=WORKER
@@ -185,13 +185,29 @@ def _queued_at(job: Job) -> datetime:
     return newest.aggregate(at=Max("enqueued_at"))["at"] or job.created_at
 
 
-def a_worker_is_busy() -> bool:
-    """Some worker shows signs of life: a job's heartbeat, or a task it took a while ago and may still be at."""
+def work_at_hand(project: Project) -> str:
+    """What keeps a worker that shows signs of life busy, by a heartbeat or a task it took a while ago; "" if nothing does.
+
+    Of other projects nothing is told.
+    """
     alive = timezone.now() - timedelta(seconds=settings.STALE_SECONDS)
-    if any(kind.objects.filter(state=JobState.RUNNING, heartbeat_at__gt=alive).exists() for kind in JOBS):
-        return True
+    jobs = [job for kind in JOBS for job in kind.objects.filter(state=JobState.RUNNING, heartbeat_at__gt=alive)]
+    for job in jobs:
+        if job.project_id == project.pk:
+            return _in_words(job)
     lately = timezone.now() - timedelta(minutes=10)
-    return DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__gt=lately).exists()
+    taken = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__gt=lately)
+    describing = taken.filter(task_path=tasks.describe_version.module_path).first()
+    if describing and (version := project.versions.filter(pk=describing.args_kwargs["args"][0]).first()):
+        return f"the samples of {version}"
+    return "other work" if jobs or taken.exists() else ""
+
+
+def _in_words(job: Job) -> str:
+    if isinstance(job, Run):
+        return f"{job} (step {job.progress} of {job.total})" if job.total else str(job)
+    done = f" ({job.progress} of {counted(job.total, 'pair')})" if job.total else ""
+    return f"the generation of {job.version}{done}"
 
 
 def _cautions(now: Situation) -> list[Line]:

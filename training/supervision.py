@@ -200,7 +200,7 @@ class Trainer:
             return ""
         # A progress bar overwrites its line: what was seen last counts.
         lines = [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
-        return "\n".join(lines[-TAIL_LINES:]).strip("\n")
+        return in_words_of_the_page("\n".join(lines[-TAIL_LINES:]).strip("\n"))
 
     def explain(self, code: int) -> str:
         """Why the process ended, in words."""
@@ -211,8 +211,15 @@ class Trainer:
             )
         error = self.events.last_error
         if error:
-            return error
+            return in_words_of_the_page(error)
         return f"The trainer ended with code {code} and said no more than its log shows. Correct that, then resume the run."
+
+
+def in_words_of_the_page(text: str) -> str:
+    """On a terminal the same command goes on with a run; here it is a button."""
+    text = text.replace("Start the same command again to go on.", "Resume goes on from here.")
+    text = text.replace("start the same command again", "press Resume")
+    return text.replace("Started again, the same command goes on", "Resumed, it goes on")
 
 
 class EventFollower:

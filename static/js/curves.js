@@ -14,7 +14,7 @@
   // One Map from step to value for each curve: a step that comes again (after a resume) replaces the old one.
   const curves = [...root.querySelectorAll("[data-chart]")].map((figure) => {
     const chart = JSON.parse(figure.dataset.chart);
-    return { figure, chart, box: figure.querySelector(".curve-plot"), values: chart.series.map(() => new Map()), log: false, plot: null };
+    return { figure, chart, box: figure.querySelector(".curve-plot"), values: chart.series.map(() => new Map()), most: chart.series.map(() => -Infinity), log: false, plot: null };
   });
   let line = 0;
   let smoothing = Number(remembered("curve-smoothing") ?? 0.5);
@@ -97,15 +97,15 @@
     return {
       width: Math.max(120, box.clientWidth),
       height: chart.minor ? HEIGHT.minor : HEIGHT.major,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0], // room for half of the last step's number
       legend: { show: false },
       cursor: { sync: { key: "run" }, points: { size: 7, width: 2, fill: colour.surface }, focus: { prox: 30 } },
       scales: {
-        x: { time: false, range: (_, low, high) => (low == null ? [0, 1] : low === high ? [Math.max(0, low - 1), high + 1] : [low, high]) },
+        x: { time: false, range: (u, low, high) => (!u.data[0].length ? [0, 1] : low === high ? [Math.max(0, low - 1), high + 1] : [low, high]) },
         y: curve.log ? { distr: 3, range: (_, low, high) => (low == null ? [0.1, 1] : [low * 0.92, high * 1.08]) } : { range: (_, low, high) => around(chart, low, high) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, values: (u, splits) => (u.data[0].length ? splits : splits.map(() => "")), incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] },
+        { ...axis, grid: { show: false }, size: 30, gap: 9, values: (u, splits) => (u.data[0].length ? splits : splits.map(() => "")), incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] },
         {
           ...axis, size: 52, space: chart.minor ? 28 : 36,
           values: (_, splits) => splits.map((value) => (isEmpty(curve) ? "" : short(chart, value))),
@@ -240,7 +240,10 @@
     for (const point of points) {
       for (const curve of curves) {
         curve.chart.series.forEach((series, index) => {
-          if (series.kind === point.kind && point[series.key] != null) curve.values[index].set(point.step ?? 0, point[series.key] * series.scale);
+          if (series.kind !== point.kind || point[series.key] == null) return;
+          const value = point[series.key] * series.scale;
+          curve.most[index] = Math.max(curve.most[index], value);
+          curve.values[index].set(point.step ?? 0, curve.chart.rises ? curve.most[index] : value);
         });
       }
     }
@@ -253,7 +256,7 @@
       if (!answer.ok) throw new Error(String(answer.status));
       const news = await answer.json();
       lost.hidden = true;
-      if (news.again) for (const curve of curves) for (const map of curve.values) map.clear();
+      if (news.again) for (const curve of curves) curve.values.forEach((map, index) => (map.clear(), (curve.most[index] = -Infinity)));
       line = news.line;
       add(news.points);
       if (news.points.length || news.again || !root.dataset.drawn) drawSoon();

@@ -125,6 +125,15 @@ def test_new_steps_appear_by_themselves_until_the_run_is_over(page, sign_in, own
     assert asked == []
 
 
+def test_memory_is_the_most_so_far_also_after_a_resume(page, sign_in, owner, rounds):
+    run = Run.objects.get(number=2)
+    RunEvent.objects.create(run=run, line=1000, kind="step", step=25, data={"memory_bytes": 2**30})
+    sign_in(page, owner)
+    page.goto(RUN)
+    drawn(page)
+    expect(page.get_by_role("img", name="Memory")).to_have_attribute("aria-label", re.compile("newest 2.24 at step 25"))
+
+
 def test_smoothing_log_scale_theme_and_size_redraw(page, sign_in, owner, rounds):
     sign_in(page, owner)
     page.goto(RUN)

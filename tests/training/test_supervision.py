@@ -13,9 +13,10 @@ import pytest
 from tests import builders
 from tests.training.test_registry import RECORD, make_run
 from training import jobs, registry, supervision
+from training.dpo.errors import Stopped, storage_error
 from training.models import Run
 from training.models.job import JobState
-from training.supervision import EventFollower, run_training
+from training.supervision import EventFollower, in_words_of_the_page, run_training
 
 START = {"event": "start", "steps": 4}
 STEPS = [{"event": "step", "step": n, "steps": 4, "loss": 0.7 - n / 10} for n in range(1, 5)]
@@ -258,3 +259,12 @@ def test_following_is_cheap_when_nothing_is_new(run, follower, django_assert_num
     with django_assert_num_queries(0):
         follower.read_new()
     assert time.time() - follower.begun_at < 60
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Stopped("SIGTERM", 5), storage_error("an event", Path("events.jsonl"), OSError(28, "No space left on device"))],
+)
+def test_the_page_names_its_button_not_a_command(error) -> None:
+    words = in_words_of_the_page(str(error))
+    assert "same command" in str(error) and "same command" not in words and "Resume" in words

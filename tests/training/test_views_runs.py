@@ -1,14 +1,17 @@
 """The pages of runs, and the points of their curves."""
 
+import re
+import time
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from tests.builders import make_version
+from tests.builders import make_project, make_version
 from tests.training.rows import add_events, make_dataset, make_run, make_trained, values_at
 from training import curves
-from training.models import Run, RunEvent
+from training.models import Generation, Run, RunEvent
+from training.phases import working_seconds
 
 LIST, URL, EVENTS = "/projects/taste/runs/", "/projects/taste/runs/1/", "/projects/taste/runs/1/events.json"
 HTMX = {"HX-Request": "true"}
@@ -94,6 +97,73 @@ def test_a_run_that_waits_has_a_page_too(as_owner, project, base):
     make_run(project, base, state="queued", progress=0, total=0, started_at=None, heartbeat_at=None)
     page = as_owner.get(URL).content.decode()
     assert "Waiting for a worker" in page and "warmup_steps" in page
+
+
+def test_a_waiting_run_says_what_it_waits_behind_and_nothing_of_other_projects(as_owner, project, base):
+    make_run(project, base, state="queued", progress=0, total=0, started_at=None, heartbeat_at=None)
+    generation = Generation.objects.create(
+        project=project, version=base, state="running", progress=6, total=24, heartbeat_at=timezone.now()
+    )
+    assert "Waiting for a worker, which is at the generation of v0 (6 of 24 pairs)" in as_owner.get(URL).content.decode()
+    elsewhere = make_project()
+    Generation.objects.filter(pk=generation.pk).update(project=elsewhere, version=make_version(elsewhere))
+    assert "Waiting for a worker, which is at other work<" in as_owner.get(URL).content.decode()
+    Generation.objects.all().delete()
+    assert "Waiting for a worker<" in as_owner.get(URL).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "Loading the model and reading the triples"),
+        (["sft"], "First, fine-tuning on the chosen answers: step 3 of 9"),
+        (["start", "audit", "warning"], "Computing the reference"),
+        (["start", "audit", "checkpoint"], "Checking before the first step"),
+        (["start", "audit", "checkpoint", "preflight"], "First evaluation, on the held-out pairs"),
+        (["start", "audit", "checkpoint", "preflight", "heldout"], "At the first step"),
+    ],
+)
+def test_before_the_first_step_the_trainer_is_not_silent(as_owner, project, base, events, words):
+    run = make_run(project, base, progress=0, total=2 if "start" in events else 0)
+    for line, kind in enumerate(events, start=1):
+        RunEvent.objects.create(run=run, line=line, kind=kind, data={"done": 3, "of": 9, "time": time.time()})
+    page = as_owner.get(URL).content.decode()
+    assert f"<strong>{words}" in page and "max=" not in re.search(r"<progress[^>]*>", page)[0]
+
+
+def test_after_the_last_step_and_when_it_goes_on_it_says_so(as_owner, run):
+    Run.objects.update(progress=40)
+    assert "Step 40 of 40 is done: evaluating and saving" in as_owner.get(URL).content.decode()
+    Run.objects.update(progress=24)
+    RunEvent.objects.create(run=run, line=900, kind="stopped", step=24, data={})
+    assert "Loading the model and the checkpoint of step 24" in as_owner.get(URL).content.decode()
+
+
+def test_working_time_leaves_out_its_pauses_and_does_not_begin_anew(project, base):
+    """10 s until it was stopped, 20 s after it was killed and went on, then 5 s since: by hand."""
+    now = timezone.now()
+    run = make_run(project, base, started_at=now - timedelta(seconds=30))
+    times = [
+        ("start", -1000),
+        ("step", -995),
+        ("stopped", -990),
+        ("resumed", -500),
+        ("step", -485),
+        ("resumed", -25),
+        ("step", -5),
+    ]
+    for line, (kind, at) in enumerate(times, start=1):
+        RunEvent.objects.create(run=run, line=line, kind=kind, step=1, data={"time": now.timestamp() + at})
+    assert working_seconds(run) == pytest.approx(10 + 15 + 20 + 5, abs=1)
+    run.state = "done"
+    assert working_seconds(run) == pytest.approx(10 + 15 + 20, abs=1)
+    run.state, run.started_at = "running", now - timedelta(seconds=2)  # resumed again, and the trainer is still silent
+    assert working_seconds(run) == pytest.approx(10 + 15 + 20 + 2, abs=1)
+
+
+def test_the_time_left_is_the_trainers_own(as_owner, run):
+    RunEvent.objects.create(run=run, line=900, kind="step", step=24, data={"eta_s": 754.0})
+    assert "about 13 min left" in as_owner.get(URL).content.decode()
 
 
 def test_settings_are_those_the_trainer_began_with(as_owner, run):
@@ -206,7 +276,8 @@ def test_cancel_asks_the_worker_and_resume_queues_again(as_owner, run):
     assert as_owner.post(URL + "cancel/").url == URL
     run.refresh_from_db()
     assert run.cancel_requested
-    assert "Stopping after this step" in as_owner.get(URL).content.decode()
+    page = as_owner.get(URL).content.decode()
+    assert "Stopping after this step" in page and 'badge-beside">Stopping<' in page and ">Running<" not in page
     Run.objects.update(state="cancelled")
     assert as_owner.post(URL + "resume/").url == URL
     run.refresh_from_db()

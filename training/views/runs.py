@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
@@ -16,7 +15,8 @@ from training.dpo.config import FIELDS
 from training.forms import OFFERED
 from training.models import Run
 from training.models.job import JobState
-from training.outlook import stuck_line
+from training.outlook import stuck_line, work_at_hand
+from training.phases import phase_of, working_seconds
 from training.runs import RunRefused, cancel_run, resume_run
 from training.views.project import STOP_POLLING
 from training.wording import reasons_in_words
@@ -50,7 +50,10 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
     context = {
         "run": run, "over": over, "last": last, "last_heldout": last_heldout, "cautions": cautions,
         "heldout_pairs": heldout_pairs, "accuracy_interval": interval_of(last_heldout.get("accuracy"), heldout_pairs),
-        "seconds": _seconds(run), "stuck": stuck_line(run, "The run"),
+        "seconds": working_seconds(run), "stuck": stuck_line(run, "The run"),
+        "phase": phase_of(run) if run.state == JobState.RUNNING else "",
+        "behind": work_at_hand(run.project) if run.state == JobState.QUEUED else "",
+        "eta": last.get("eta_s", run.eta_seconds) if run.state == JobState.RUNNING else None,
     }  # fmt: skip
     if request.htmx:
         context["changed"] = request.GET.get("was") != run.state  # what was said about the state before is out of date
@@ -74,11 +77,6 @@ def _settings(run: Run) -> list[dict]:
         }
         for name, value in curves.resolved_settings(run=run).items()
     ]  # fmt: skip
-
-
-def _seconds(run: Run) -> float | None:
-    """How long it has been worked on, or took."""
-    return ((run.finished_at or timezone.now()) - run.started_at).total_seconds() if run.started_at else None
 
 
 @require_safe
