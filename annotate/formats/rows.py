@@ -101,7 +101,8 @@ def parse_json(line: bytes) -> dict[str, Any]:
             f"Not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}.", "Save the file as UTF-8."
         ) from None
     except json.JSONDecodeError as error:
-        raise Unreadable(f"Not JSON: {error.msg} at character {error.pos + 1}.", "Correct the line or delete it.") from None
+        what = error.msg.removesuffix(" at")  # some of Python's messages end so, others do not
+        raise Unreadable(f"Not JSON: {what} at character {error.pos + 1}.", "Correct the line or delete it.") from None
     except (ValueError, RecursionError):
         raise Unreadable("Not JSON that can be read: too deep, or a number too long.", "Correct the line or delete it.") from None
     if not isinstance(row, dict):

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from annotate import prompts
+from annotate.formats.rows import Unreadable, parse_json
 from annotate.models import Project, Prompt
 from annotate.models.prompt import Split, content_hash
 from annotate.prompts import import_prompts
@@ -119,7 +120,7 @@ def file(tmp_path):
 def test_the_command_sums_up(project, file):
     out, err = run(file, project="taste", system="Be brief.")
     assert out.startswith("2 prompts added")
-    assert "1 lines refused" in out
+    assert "1 line refused." in out
     assert err.startswith("some.jsonl line 2: Not JSON")
     assert Prompt.objects.first().source == "some.jsonl#1"
     assert Prompt.objects.first().messages[0]["role"] == "system"
@@ -164,3 +165,10 @@ def test_the_demos_prompts_all_come_in(project, settings):
     out, err = run(settings.BASE_DIR / "annotate" / "demo" / "prompts.jsonl", project="taste")
     assert out.startswith("200 prompts added")
     assert err == ""
+
+
+@pytest.mark.parametrize("line", [b'{"prompt": "a\x01b"}', b'{"prompt": "open', b'{"prompt": }'])
+def test_what_is_not_json_is_told_with_its_place_once(line):
+    with pytest.raises(Unreadable, match=r"Not JSON: .*[a-z] at character \d+\.") as error:
+        parse_json(line)
+    assert "at at" not in str(error.value)

@@ -137,7 +137,8 @@ def test_the_same_source_is_the_same_version_and_the_same_directory(project, imp
 
 def test_add_model_says_what_it_did(project, imports, capsys) -> None:
     call_command("add_model", "smol", project=project.slug, serve=True, name="My model")
-    assert "My model is now v0 of taste" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "My model is now v0 of taste" in out and out.endswith(f"in {project.versions.get().directory}. It serves.\n")
     call_command("add_model", "smol", project=project.slug)
     assert "was already v0" in capsys.readouterr().out
 

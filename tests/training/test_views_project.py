@@ -112,10 +112,11 @@ def test_a_project_without_a_model_says_how_to_add_one(client, owner, project):
 
 
 def test_an_annotator_sees_their_own_work_and_no_version(client, annotator, project, judged):
-    project.guidelines = "Prefer the *shorter*."
+    project.guidelines = "Prefer the *shorter*.\nSkip what you\ncannot judge."
     project.save()
     page = page_of(client, annotator)
     assert "Yours in all" in page and "<em>shorter</em>" in page
+    assert "<br" not in page  # lines of a source file, as on the compare page
     for hidden in ("v0", "tiny", "Train", "/versions/", "/runs/"):
         assert hidden not in page, hidden
 

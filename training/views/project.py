@@ -23,7 +23,7 @@ STOP_POLLING = 286
 def project(request: ProjectRequest) -> HttpResponse:
     if not request.role.may_see_versions:
         progress = progress_of(project=request.project, annotator=request.user)
-        guidelines = render_markdown(request.project.guidelines)
+        guidelines = render_markdown(request.project.guidelines, breaks=False)
         return render(request, "training/project_annotator.html", {"progress": progress, "guidelines": guidelines})
     overview = overview_of(request.project)
     if request.htmx:

@@ -54,9 +54,10 @@ class Command(BaseCommand):
             self.stderr.write(f"{file.name} {bad}")
         if report.refused_count > SHOWN:
             self.stderr.write(f"… and {report.refused_count - SHOWN} more lines like these.")
-        summary = f"{report.added} prompts added ({report.heldout} held out), {report.known} already known"
+        prompts = "prompt" if report.added == 1 else "prompts"
+        summary = f"{report.added} {prompts} added ({report.heldout} held out), {report.known} already known"
         if report.refused_count:
-            summary += f", {report.refused_count} lines refused"
+            summary += f", {report.refused_count} line{'s' if report.refused_count > 1 else ''} refused"
         if not (report.added or report.known):
             raise CommandError(
                 f'{file.name}: {summary}. Write one JSON object a line, such as {{"prompt": "Why is the sky blue?"}}.'

@@ -29,5 +29,5 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{version.name} {done} {version} of {found.slug}: {version.parameters / 1e6:,.0f} million parameters, "
             f"stored in {version.metrics.get('stored_dtype', version.serve_dtype)}, in {version.directory}"
-            + (" It serves." if serve else "")
+            + (". It serves." if serve else ".")
         )
