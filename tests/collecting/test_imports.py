@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import uuid
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from annotate.models import Assignment, Comparison, Completion, Judgement, Prefe
 from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
 from annotate.queue import claim_comparison
-from tests.builders import make_comparison, make_completion, make_project, make_prompt
+from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
+from tests.collecting.test_concurrency import at_once
 from tests.collecting.test_preference_formats import DATA
 from training.models import Dataset
 
@@ -211,6 +214,36 @@ def test_what_a_dataset_names_is_withdrawn_and_comes_back_with_the_file(project)
     assert settle(project=project).triples == []
     assert bring(project, row(1), row(2)).batch.judgements == 2
     assert len(settle(project=project).triples) == 2
+
+
+# -- at once -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_file_twice_at_once_goes_in_once(project):
+    rows = [row(n) for n in range(120)]
+    reports = at_once(*[partial(bring, project, *rows)] * 2)
+    assert sum(report.batch.judgements for report in reports) == sum(report.batch.known for report in reports) == 120
+    assert Comparison.objects.count() == Judgement.objects.count() == Prompt.objects.count() == 120
+    assert {report.batch.number for report in reports} == {1, 2}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_is_undone_while_people_judge_it(project):
+    batch = bring(project, *(row(n) for n in range(40)), judge_again=True).batch
+    people = [make_member(project, "annotator") for _ in range(3)]
+
+    def judge(person) -> set[int]:
+        accepted = set()
+        while lease := claim_comparison(project=project, annotator=person):
+            accepted.add(record_judgement(annotator=person, assignment_id=lease.pk, key=uuid.uuid4(), choice="a").pk)
+        return accepted
+
+    *accepted, _ = at_once(*(partial(judge, person) for person in people), partial(undo_import, batch=batch))
+    stored = set(Judgement.objects.filter(annotator__in=people).values_list("pk", flat=True))
+    assert stored == set().union(*accepted), "nothing that was accepted is lost"
+    assert not Judgement.objects.filter(batch=batch).exists()
+    assert Comparison.objects.count() == len(stored)
 
 
 # -- there and back ------------------------------------------------------------------------------------------
