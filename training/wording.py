@@ -1,9 +1,6 @@
 """Numbers in words: counts, lengths of time, sizes."""
 
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """`counted(1, "pair")` → "1 pair"; `counted(1200, "pair")` → "1,200 pairs"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+from annotate.counting import counted
 
 
 def lasting(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from ..access import ProjectRequest, project_view
+from ..counting import counted
 from ..exports import stream_preferences
 from ..formats.files import FileBroken
 from ..formats.registry import FIELDS, JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, UnknownFormat
@@ -104,7 +105,7 @@ def data_prompts(request: ProjectRequest) -> HttpResponse:
     except FileBroken as error:
         form.add_error("prompts", str(error))
         return render_data(request, prompts=form, status=422)
-    summary = f"{report.added:,} prompts added ({report.heldout:,} held out), {report.known:,} already known."
+    summary = f"{counted(report.added, 'prompt')} added ({report.heldout:,} held out), {report.known:,} already known."
     (messages.success if report.added or report.known else messages.warning)(request, summary)
     return render_data(request, refused=report) if report.refused_count else redirect("data", request.project.slug)
 
@@ -136,10 +137,10 @@ def data_import(request: ProjectRequest) -> HttpResponse:
     except (FileBroken, UnknownFormat):
         return render_preview(request, form, upload, status=422)
     batch = report.batch
-    added = f"{batch.judgements:,} judgements of {batch.comparisons:,} new comparisons added; {batch.known:,} were there already."
-    messages.success(request, f"{batch.file_name}: {added}")
+    added = f"{counted(batch.judgements, 'judgement')} of {counted(batch.comparisons, 'new comparison')} added"
+    messages.success(request, f"{batch.file_name}: {added}; {batch.known:,} already known.")
     if batch.refused:
-        messages.warning(request, f"{batch.refused:,} rows were refused. The report in the list says which, and why.")
+        messages.warning(request, f"{counted(batch.refused, 'row')} refused. The report in the list says which, and why.")
     upload.drop()
     return redirect("data", request.project.slug)
 
@@ -162,16 +163,13 @@ def data_refused(request: ProjectRequest, number: int) -> HttpResponse:
 def data_undo(request: ProjectRequest, number: int) -> HttpResponse:
     batch = get_object_or_404(request.project.imports, number=number)
     report = undo_import(batch=batch)
-    messages.success(
-        request,
-        f"{batch.file_name}: {report.judgements:,} judgements, {report.comparisons:,} comparisons and {report.prompts:,} "
-        "prompts taken out.",
-    )
+    taken = [counted(report.judgements, "judgement"), counted(report.comparisons, "comparison")]
+    messages.success(request, f"{batch.file_name}: {', '.join(taken)} and {counted(report.prompts, 'prompt')} taken out.")
     if report.withdrawn or report.kept:
         messages.info(
             request,
-            f"{report.withdrawn:,} judgements that a dataset names are withdrawn; {report.kept:,} comparisons that people were "
-            "given, or a dataset names, stay.",
+            f"Kept, since people were given them or a dataset names them: {counted(report.kept, 'comparison')}; "
+            f"{counted(report.withdrawn, 'judgement')} withdrawn.",
         )
     return redirect("data", request.project.slug)
 

@@ -296,7 +296,7 @@ def test_the_command_imports_reports_and_undoes(project, tmp_path, capsys):
     call_command("import_preferences", file, project=project.slug)
     told = capsys.readouterr()
     assert (
-        "judgements: 2 judgements added, with 2 new comparisons and 2 new prompts; 0 already known, 1 rows refused." in told.out
+        "judgements: 2 judgements added, with 2 new comparisons and 2 new prompts; 0 already known, 1 row refused." in told.out
     )
     assert "line 2: Not JSON" in told.err
     [refused] = (tmp_path / "others.jsonl.gz.refused.jsonl").read_text().splitlines()
@@ -311,7 +311,7 @@ def test_the_command_maps_fields_and_says_what_is_wrong(project, tmp_path, capsy
     with pytest.raises(CommandError, match="The first row has: question, better, worse"):
         call_command("import_preferences", file, project=project.slug)
     call_command("import_preferences", file, project=project.slug, field=["prompt=question", "chosen=better", "rejected=worse"])
-    assert "trl: 1 judgements added" in capsys.readouterr().out
+    assert "trl: 1 judgement added" in capsys.readouterr().out
     for options, reason in (
         ({"project": "none"}, "There is no project"),
         ({"project": project.slug, "undo": 9}, r"There is no import 9 .* There are: 1 \(f.json\)"),

@@ -45,7 +45,7 @@ def test_a_file_goes_in_through_the_browser_and_out_again(client, page, project)
     fields = {name: preview.context["form"][name].value() or "" for name in ("upload", "split")}
     answer = client.post(page("data_import"), fields | {"format": "judgements"}, follow=True)
     text = answer.content.decode()
-    assert "2 judgements of 2 new comparisons added" in text and "1 rows were refused" in text
+    assert "2 judgements of 2 new comparisons added" in text and "1 row refused" in text
     batch = PreferenceImport.objects.get()
     assert (batch.judgements, batch.refused, batch.by.username) == (2, 1, "marek")
     report = b"".join(client.get(page("data_refused", 1)).streaming_content)
@@ -64,7 +64,7 @@ def test_fields_that_are_called_otherwise_are_mapped(client, page):
     looked = client.get(answer.url, names | {"upload": answer.url.partition("upload=")[2]})
     assert "Format: <strong>trl</strong>" in looked.content.decode()
     given = names | {"upload": looked.context["upload"].id, "format": "trl"}
-    assert "1 judgements of 1 new comparisons" in client.post(page("data_import"), given, follow=True).content.decode()
+    assert "1 judgement of 1 new comparison" in client.post(page("data_import"), given, follow=True).content.decode()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from annotate.counting import counted
 from annotate.formats.files import FileBroken
 from annotate.formats.registry import READERS, UnknownFormat
 from annotate.formats.rows import BadRow
@@ -80,12 +81,12 @@ class Command(BaseCommand):
         for bad in report.refused[:SHOWN]:
             self.stderr.write(f"{file.name} {bad}")
         if batch.refused > SHOWN:
-            self.stderr.write(f"… and {batch.refused - SHOWN} more rows like these.")
+            self.stderr.write(f"… and {counted(batch.refused - SHOWN, 'more row')} like these.")
         if batch.refused:
-            self.stderr.write(f"All {batch.refused} with their reasons: {refusals.path}")
+            self.stderr.write(f"All of them, with their reasons: {refusals.path}")
         self.stdout.write(
-            f"{batch.format}: {batch.judgements} judgements added, with {batch.comparisons} new comparisons and {batch.prompts} "
-            f"new prompts; {batch.known} already known, {batch.refused} rows refused."
+            f"{batch.format}: {counted(batch.judgements, 'judgement')} added, with "
+            f"{counted(batch.comparisons, 'new comparison')} and {counted(batch.prompts, 'new prompt')}; {batch.known:,} already known, {counted(batch.refused, 'row')} refused."
         )
         self.stdout.write(f"To undo it: manage.py import_preferences --project {batch.project.slug} --undo {batch.number}")
 
@@ -95,13 +96,15 @@ class Command(BaseCommand):
             raise CommandError(f"There is no import {number} in this project. {_known_imports(project)}")
         report = undo_import(batch=batch)
         self.stdout.write(
-            f"{batch.file_name}: {report.judgements} judgements, {report.comparisons} comparisons and {report.prompts} prompts "
-            "taken out."
+            f"{batch.file_name}: {counted(report.judgements, 'judgement')}, {counted(report.comparisons, 'comparison')} and "
+            f"{counted(report.prompts, 'prompt')} taken out."
         )
         if report.withdrawn:
-            self.stdout.write(f"{report.withdrawn} judgements are named by a dataset: they stay, withdrawn, and count no more.")
+            self.stdout.write(f"Named by a dataset: {counted(report.withdrawn, 'judgement')}. Withdrawn, and counted no more.")
         if report.kept:
-            self.stdout.write(f"{report.kept} comparisons stay, since people were given them or a dataset names them.")
+            self.stdout.write(
+                f"Kept, since people were given them or a dataset names them: {counted(report.kept, 'comparison')}."
+            )
 
 
 class Refusals:
