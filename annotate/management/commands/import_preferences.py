@@ -84,10 +84,9 @@ class Command(BaseCommand):
             self.stderr.write(f"… and {counted(batch.refused - SHOWN, 'more row')} like these.")
         if batch.refused:
             self.stderr.write(f"All of them, with their reasons: {refusals.path}")
-        self.stdout.write(
-            f"{batch.format}: {counted(batch.judgements, 'judgement')} added, with "
-            f"{counted(batch.comparisons, 'new comparison')} and {counted(batch.prompts, 'new prompt')}; {batch.known:,} already known, {counted(batch.refused, 'row')} refused."
-        )
+        new = f"{counted(batch.comparisons, 'new comparison')} and {counted(batch.prompts, 'new prompt')}"
+        rest = f"{batch.known:,} already known, {counted(batch.refused, 'row')} refused"
+        self.stdout.write(f"{batch.format}: {counted(batch.judgements, 'judgement')} added, with {new}; {rest}.")
         self.stdout.write(f"To undo it: manage.py import_preferences --project {batch.project.slug} --undo {batch.number}")
 
     def undo(self, project: Project, number: int) -> None:
