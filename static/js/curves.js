@@ -101,7 +101,7 @@
       legend: { show: false },
       cursor: { sync: { key: "run" }, points: { size: 7, width: 2, fill: colour.surface }, focus: { prox: 30 } },
       scales: {
-        x: { time: false, range: (u, low, high) => (!u.data[0].length ? [0, 1] : low === high ? [Math.max(0, low - 1), high + 1] : [low, high]) },
+        x: { time: false, range: (u, low, high) => stepsShown(u.data[0], low, high) },
         y: curve.log ? { distr: 3, range: (_, low, high) => (low == null ? [0.1, 1] : [low * 0.92, high * 1.08]) } : { range: (_, low, high) => around(chart, low, high) },
       },
       axes: [
@@ -118,6 +118,12 @@
         setCursor: [(u) => show(curve, u.cursor.idx == null ? null : u.data[0][u.cursor.idx])],
       },
     };
+  }
+
+  // uPlot makes 0 to 100 of a single step 0.
+  function stepsShown(steps, low, high) {
+    if (!steps.length) return [0, 1];
+    return steps.length === 1 ? [Math.max(0, steps[0] - 1), steps[0] + 1] : [low, high];
   }
 
   // Some air above and below; an accuracy is never outside 0 to 100 %.

@@ -125,6 +125,19 @@ def test_new_steps_appear_by_themselves_until_the_run_is_over(page, sign_in, own
     assert asked == []
 
 
+def test_before_the_first_step_the_charts_do_not_reach_to_step_100(page, sign_in, owner, project, live_server):
+    run = make_run(project, make_version(project, serving=True), progress=0, total=2)
+    RunEvent.objects.create(run=run, line=1, kind="heldout", step=0, data={"loss": 0.69, "pairs": 9})
+    sign_in(page, owner)
+    page.add_init_script(
+        "Object.defineProperty(window, 'uPlot', {set(kind) {this.kind = class extends kind {constructor(...all) {"
+        "super(...all); (window.plots ??= []).push(this)}}}, get() {return this.kind}})"
+    )
+    page.goto("/projects/taste/runs/1/")
+    drawn(page)
+    assert page.evaluate("plots.map((plot) => plot.scales.x.max)[0]") == 1
+
+
 def test_memory_is_the_most_so_far_also_after_a_resume(page, sign_in, owner, rounds):
     run = Run.objects.get(number=2)
     RunEvent.objects.create(run=run, line=1000, kind="step", step=25, data={"memory_bytes": 2**30})
