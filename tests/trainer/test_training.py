@@ -243,7 +243,7 @@ def test_non_finite_loss_names_the_rows(config: Build, train_here: Train, monkey
     def poisoned(scorer: Scorer, examples: Any) -> Any:
         calls.append(torch.is_grad_enabled())
         factors_N1 = torch.ones(len(examples), 1)
-        factors_N1[-1] = math.nan if calls[-1] and sum(calls) == 6 else 1.0
+        factors_N1[-1] = math.nan if calls[-1] and sum(calls) == 8 else 1.0  # two for the memory
         return real(scorer, examples) * factors_N1
 
     monkeypatch.setattr(Scorer, "logprobs", poisoned)

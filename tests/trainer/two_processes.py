@@ -51,7 +51,7 @@ def nan_in_the_second_process(real: Callable = Scorer.logprobs) -> Callable[[], 
 
     def poisoned(scorer: Scorer, examples: Any) -> torch.Tensor:
         calls.extend([1] if torch.is_grad_enabled() else [])
-        return real(scorer, examples) * (math.nan if RANK and torch.is_grad_enabled() and len(calls) == 3 else 1.0)
+        return real(scorer, examples) * (math.nan if RANK and torch.is_grad_enabled() and len(calls) == 5 else 1.0)
 
     Scorer.logprobs = poisoned
     return lambda: setattr(Scorer, "logprobs", real)
@@ -88,7 +88,8 @@ def error_in_the_second_process(real: Callable = Scorer.logprobs) -> None:
 
 def little_memory_in_the_second_process(real: Callable = Scorer.logprobs) -> None:
     def cramped(scorer: Scorer, examples: Any) -> torch.Tensor:
-        if RANK and torch.is_grad_enabled() and sum(packed_length(example) for example in examples) > 60:
+        several = len({id(example) for example in examples}) > 1  # not what measures the memory of one pair
+        if RANK and torch.is_grad_enabled() and several and sum(packed_length(example) for example in examples) > 60:
             raise torch.OutOfMemoryError("no")
         return real(scorer, examples)
 

@@ -42,7 +42,17 @@ def _duration(seconds: float) -> str:
 
 
 def _start(event: Event) -> str:
-    return f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}; rows: {event['path_reason']}"
+    memory = event["memory_estimate_bytes"]
+    return (
+        f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}; rows: {event['path_reason']}\n"
+        f"memory, at most about {_bytes(memory['peak'])}: weights {_bytes(memory['weights'])}, "
+        f"gradients {_bytes(memory['gradients'])}, optimizer {_bytes(memory['optimizer'])}, "
+        f"activations {_bytes(memory['activations'])}, head {_bytes(memory['head'])}"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _audit(event: Event) -> str:

@@ -52,6 +52,11 @@ def count() -> int:
     return _here.count if _here else 1
 
 
+def on_this_host() -> int:
+    """Processes that share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _here else 1
+
+
 def is_first() -> bool:
     return _here is None or _here.rank == 0
 

@@ -29,6 +29,7 @@ from training.dpo.events import Event, EventLog
 from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.lora import with_adapters
+from training.dpo.memory import Memory, foresee
 from training.dpo.model import choose_precision, load_model, load_tokenizer, longest_row
 from training.dpo.optimizers import make_optimizer
 from training.dpo.preflight import (
@@ -107,7 +108,8 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
     if not checkpoint:
-        announce(config, data, steps, precision, {"compute_reason": reason, "path_reason": path_reason}, log)
+        memory = foresee(config, Scorer(model, precision, path), data.train.examples)
+        announce(config, data, steps, precision, memory, {"compute_reason": reason, "path_reason": path_reason}, log)
     reference = describe_reference(
         Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
         (config.max_prompt_tokens, config.max_completion_tokens), precision,
@@ -173,11 +175,13 @@ def read_data(config: Config) -> Data:
     return Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
 
 
-def announce(config: Config, data: Data, steps: int, precision: Precision, reasons: dict[str, str], log: EventLog) -> None:
+def announce(
+    config: Config, data: Data, steps: int, precision: Precision, memory: Memory, reasons: dict[str, str], log: EventLog
+) -> None:
     log.write(
         "start", config=config.to_dict(), steps=steps, device=str(precision.device), threads=torch.get_num_threads(),
         compute=str(precision.compute).removeprefix("torch."), **reasons, versions=library_versions(),
-        data_sha256=data.hashes, memory_bytes=peak_memory(precision.device),
+        data_sha256=data.hashes, memory_bytes=peak_memory(precision.device), memory_estimate_bytes=memory.told(),
     )  # fmt: skip
     log.write("audit", train=data.train.audit, heldout=data.heldout.audit if data.heldout else None)
     for name, part in (("training", data.train), ("held-out", data.heldout)):

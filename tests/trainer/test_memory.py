@@ -1,0 +1,106 @@
+"""What is said of the memory before a run starts is what the run then takes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from training.dpo import memory
+from training.dpo.config import Config
+from training.dpo.errors import PreflightError
+from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.model import load_model
+from training.dpo.tokens import Example
+
+from .conftest import ROOT
+from .test_training import Build, Train, of_kind
+from .tiny import make_config, make_row, tiny_tokenizer, write_rows
+
+# Prints the most memory a whole run took, without what torch and transformers take by being imported.
+MEASURED = """
+import json, resource, sys
+import training.dpo.run as runs, training.dpo.console
+from pathlib import Path
+from transformers import LlamaForCausalLM
+from training.dpo.config import Config
+from training.dpo.events import EventLog
+from training.dpo.stopping import Stopper
+config = Config.from_dict(json.load(open(sys.argv[1]))).resolved()
+Path(config.output).mkdir()
+held = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+runs.run(config, Stopper(), EventLog(Path(config.output) / "events.jsonl"))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held)
+"""
+
+
+def make_mid_size(directory: Path) -> Path:
+    """A random Llama of 23 million weights."""
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=4096, hidden_size=512, intermediate_size=1344, num_hidden_layers=7, num_attention_heads=8,
+        num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
+        pad_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def long_row(number: int) -> dict[str, Any]:
+    text = " ".join(str(place * 7919 % 9973) for place in range(50))
+    return make_row(
+        number,
+        chosen=[{"role": "assistant", "content": text + f" {number}"}],
+        rejected=[{"role": "assistant", "content": text[::-1] + f" {number}"}],
+    )
+
+
+def test_the_estimate_is_what_the_run_takes(tmp_path: Path) -> None:
+    """Within a fifth where nothing else runs; a quarter is allowed here, for the C library keeps what it likes."""
+    settings = make_config(
+        make_mid_size(tmp_path / "mid"), tmp_path, heldout=0, max_steps=2, batch_pairs=3, micro_batch_tokens=900
+    )
+    write_rows(Path(settings["train"]), [long_row(number) for number in range(6)])
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "config.json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=True)
+    told = of_kind(Path(settings["output"]), "start")[0]["memory_estimate_bytes"]
+    measured = int(said.stdout.split()[-1])
+    assert told["weights"] == told["gradients"] == told["optimizer"] / 2 and told["activations"] > told["weights"]
+    print(f"estimated {told['peak'] / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB")
+    assert told["peak"] / measured == pytest.approx(1.0, abs=0.25), (told, measured)
+
+
+def test_it_is_in_the_start_event(config: Build, train_here: Train) -> None:
+    told = of_kind(train_here(config(max_steps=1)), "start")[0]["memory_estimate_bytes"]
+    assert set(told) == {"peak", "weights", "gradients", "optimizer", "activations", "head"} and told["peak"] > told["weights"]
+
+
+def test_adapters_need_less(config: Build, tiny_model_dir: Path) -> None:
+    model = load_model(tiny_model_dir, torch.device("cpu"))
+    scorer = Scorer(model, Precision(torch.device("cpu"), torch.float32), ForwardPath(packed=False, budget=100))
+    examples = [Example(1, "a", (5, 6, 7), (8, 9, 2), (10, 2), 1.0, 0.0)]
+    whole, lora = (memory.foresee(Config.from_dict(config(**more)), scorer, examples) for more in ({}, {"lora_rank": 2}))
+    assert lora.gradients < whole.gradients / 3 and lora.optimizer == 2 * lora.gradients and lora.weights == whole.weights
+
+
+def test_what_cannot_fit_is_refused_in_words(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000_000)
+    with pytest.raises(
+        PreflightError, match=r"even one pair at a time needs about .* and cpu has 0\.0 GB for it\. Set lora_rank"
+    ):
+        train_here(config())
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
+    assert of_kind(train_here(config("unknown", max_steps=1)), "done")
+
+
+def test_what_is_free_is_known() -> None:
+    free = memory.free_bytes(torch.device("cpu"))
+    assert free is None or free > 100_000_000

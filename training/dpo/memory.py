@@ -1,0 +1,160 @@
+"""What a run will hold at its peak, said before it starts: weights, gradients, optimizer state, activations, head.
+
+Weights and what follows from them are counted. What the layers keep for the backward pass is measured, for no formula knows
+every model: one pair is put through it once, and twice, and the difference is what a pair costs.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.dpo import distributed
+from training.dpo.config import Config
+from training.dpo.errors import PreflightError
+from training.dpo.head import TILE
+from training.dpo.logprobs import Scorer
+from training.dpo.packing import packed_length
+from training.dpo.tokens import Example
+
+STATES = {"adamw": 2, "rmsprop": 1}  # numbers an optimizer keeps for each trained one
+CERTAIN = 0.8  # of the estimate, which may be a fifth off, must exceed what is free before a run is refused
+HEAD_TILES, HEAD_COPIES = 2, 2  # logits and their gradient; the gradient of the head's weight and what is added to it
+FLOAT = 4  # bytes
+RUNTIME = 64 * 1024**2  # kernels that are loaded and buffers that are made at the first pass on the CPU
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one process, by what they are for. `layer`: what one layer needs beside what all keep, while it computes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+    layer: int
+    update: int  # copies that the optimizer's step makes on a GPU
+    runtime: int  # torch's own, from the first pass on
+    accumulates: bool  # gradients are already there while a micro-batch is computed
+
+    @property
+    def peak(self) -> int:
+        """In the backward pass of a micro-batch, or in the optimizer's step."""
+        computing = self.activations + max(self.head, self.layer)
+        held = self.weights + self.optimizer + self.runtime
+        together = held + computing + self.gradients if self.accumulates else held + max(computing, self.gradients)
+        return max(together, held + self.gradients + self.update)
+
+    def told(self) -> dict[str, int]:
+        """For the start event."""
+        parts = ("weights", "gradients", "optimizer", "activations", "head")
+        return {"peak": self.peak} | {name: value for name, value in asdict(self).items() if name in parts}
+
+
+def foresee(config: Config, scorer: Scorer, examples: Sequence[Example]) -> Memory:
+    """The memory of a run over `examples`; `scorer` has the weights it starts from.
+
+    Raises PreflightError where it is plain that not even one pair at a time fits into what is free.
+    """
+    shortest, longest = (pick(examples, key=lambda example: _tokens(scorer, example)) for pick in (min, max))
+    each = bytes_per_token(scorer, shortest)  # the longest, twice, might itself be too much
+    least = memory_of(config, scorer, each, _tokens(scorer, longest), micro_batches=1)
+    free = free_bytes(scorer.precision.device)
+    if free is not None and least.peak * CERTAIN > free:
+        raise PreflightError(
+            f"even one pair at a time needs about {least.peak / 1e9:.1f} GB (weights {least.weights / 1e9:.1f}, gradients "
+            f"{least.gradients / 1e9:.1f}, {config.optimizer} {least.optimizer / 1e9:.1f}, the longest pair "
+            f"{least.activations / 1e9:.1f}), and {scorer.precision.device.type} has {free / 1e9:.1f} GB for it. "
+            "Set lora_rank, lower max_prompt_tokens and max_completion_tokens, or start more processes with torchrun."
+        )
+    return memory_of(config, scorer, each, *micro_batches_of(config, scorer, examples))
+
+
+def memory_of(config: Config, scorer: Scorer, bytes_per_token: float, tokens: int, micro_batches: int) -> Memory:
+    """Of one process, for `micro_batches` of `tokens` in each step."""
+    model, parts = scorer.model, distributed.count()
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    trained = adapter_numbers(model, config) if config.lora_rank else counted
+    head_V, head = model.get_output_embeddings().weight.shape[0], model.get_output_embeddings().weight.numel()
+    layers = model.config.get_text_config().num_hidden_layers
+    whole = FLOAT * (head + (counted - head) // layers) if parts > 1 else 0  # put together to compute with
+    casts = 2 * counted // parts if scorer.precision.compute == torch.bfloat16 else 0
+    activations = round(bytes_per_token * tokens)
+    return Memory(
+        weights=FLOAT * counted // parts + whole,
+        gradients=FLOAT * trained // parts + whole,
+        optimizer=FLOAT * trained * STATES[config.optimizer] // parts,
+        activations=activations + casts,
+        head=FLOAT * (HEAD_TILES * min(TILE, tokens) * head_V + (0 if config.lora_rank else HEAD_COPIES * head)),
+        layer=activations // layers,
+        update=FLOAT * trained // parts if scorer.precision.device.type == "cuda" else 0,
+        runtime=RUNTIME if scorer.precision.device.type == "cpu" else 0,
+        accumulates=micro_batches > 1,
+    )
+
+
+def micro_batches_of(config: Config, scorer: Scorer, examples: Sequence[Example]) -> tuple[int, int]:
+    """Tokens of a full micro-batch, and how many of them a process computes in a step."""
+    tokens = [_tokens(scorer, example) for example in examples]
+    share = sum(tokens) / len(tokens) * min(config.batch_pairs, len(tokens)) / distributed.count()
+    return max(max(tokens), min(scorer.path.budget, round(share))), math.ceil(share / scorer.path.budget)
+
+
+def bytes_per_token(scorer: Scorer, example: Example) -> float:
+    """What the forward pass keeps for the backward pass, for each token of a micro-batch."""
+    once, twice = (_kept(scorer, [example] * times) for times in (1, 2))
+    distributed.recover(scorer.model)
+    return max(0.0, (twice - once) / _tokens(scorer, example))
+
+
+def adapter_numbers(model: Any, config: Config) -> int:
+    """Trained numbers of LoRA: two matrices of rank r beside each layer that is named."""
+    names = {name.strip() for name in config.lora_targets.split(",")}
+    linear = [(name, part) for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    chosen = [
+        part
+        for name, part in linear
+        if part is not model.get_output_embeddings() and ("all-linear" in names or name.rpartition(".")[2] in names)
+    ]
+    return sum((config.lora_rank or 0) * (part.in_features + part.out_features) for part in chosen)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What the weights, which are loaded already, and all else may take; None where nothing tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return (int(lines["MemAvailable"].split()[0]) * 1024 + own) // distributed.on_this_host()
+
+
+def _kept(scorer: Scorer, examples: list[Example]) -> int:
+    """Bytes that live on after a forward pass."""
+    if scorer.precision.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        kept = scorer.logprobs(examples)
+        return torch.cuda.memory_allocated() - before - kept.nbytes
+    storages: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # itself, it would keep itself alive
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept = scorer.logprobs(examples)
+    del kept
+    return sum(storages.values())
+
+
+def _tokens(scorer: Scorer, example: Example) -> int:
+    """That a pair takes in a micro-batch."""
+    return packed_length(example) if scorer.path.packed else 2 * example.width
