@@ -134,8 +134,8 @@ def test_before_the_first_step_the_charts_do_not_reach_to_step_100(page, sign_in
         "super(...all); (window.plots ??= []).push(this)}}}, get() {return this.kind}})"
     )
     page.goto("/projects/taste/runs/1/")
-    drawn(page)
-    assert page.evaluate("plots.map((plot) => plot.scales.x.max)[0]") == 1
+    page.wait_for_selector("#curves[data-drawn='1']")
+    page.wait_for_function("plots.at(-1).scales.x.max === 1")
 
 
 def test_memory_is_the_most_so_far_also_after_a_resume(page, sign_in, owner, rounds):
