@@ -1,6 +1,8 @@
 """`python -m training.dpo score`."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from training.dpo.model import load_model, load_tokenizer
 from training.dpo.score import summary_of, wilson
 from training.dpo.tokens import encode, find_ending
 
+from .conftest import ROOT
 from .tiny import make_row, make_tiny_model, write_rows
 
 
@@ -61,6 +64,22 @@ def test_bad_input_is_one_line(tiny_model_dir: Path, triples: Path, tmp_path: Pa
     assert main(["score", str(triples), "--model", str(tiny_model_dir), "--output", str(tmp_path / "no" / "file")]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert ["cannot read" in lines[0], "has no config.json" in lines[1], "cannot write the scores" in lines[-1]] == [True] * 3
+
+
+def test_a_wrong_path_is_told_before_torch_is_loaded(triples: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from training.dpo.__main__ import main; "
+        f"assert main(['score', {str(triples)!r}, '--model', {str(tmp_path / 'none')!r}]) == 2; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "none does not exist" in done.stderr, done.stderr
+
+
+def test_help_names_the_choices(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    assert "[dpo], robust, ipo" in said and "paper, small, lora: " in said and "[rmsprop], adamw" in said
 
 
 def test_the_summary_counts_equal_margins_as_half() -> None:

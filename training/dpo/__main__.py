@@ -107,6 +107,10 @@ def run_train(options: argparse.Namespace) -> None:
 
 
 def run_score(options: argparse.Namespace) -> None:
+    from training.dpo.storage import require_model_directory
+
+    for directory in filter(None, (options.model, options.reference)):
+        require_model_directory(directory)
     from training.dpo.score import score_file, tell
 
     limits = (options.max_prompt_tokens, options.max_completion_tokens)
@@ -171,10 +175,12 @@ def train(config: Config, stopper: Stopper) -> None:
 
 
 def _default(spec: Any) -> str:
-    default = spec.default
-    if spec.metadata["role"] == "file" or not isinstance(default, str | int | float):
+    if choices := spec.metadata.get("choices"):
+        marked = (f"[{choice}]" if choice == spec.default else choice for choice in choices)
+        return f"{', '.join(marked)}: "
+    if spec.metadata["role"] == "file" or not isinstance(spec.default, str | int | float):
         return ""
-    return f"[{default}] "
+    return f"[{spec.default}] "
 
 
 if __name__ == "__main__":

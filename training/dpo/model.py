@@ -11,6 +11,7 @@ from training.dpo import distributed
 from training.dpo.config import Config
 from training.dpo.errors import ModelError
 from training.dpo.logprobs import Precision
+from training.dpo.storage import require_model_directory
 
 # Under bfloat16 a forward pass sees an update only when the weight has moved half a unit in the last place:
 # 2^-9 of its size, 6e-5 for a typical weight of 0.03. Measured: 4 steps of 5e-4 still lose a quarter of
@@ -20,7 +21,7 @@ BF16_LEAST_TRAVEL = 1e-3
 
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a version. Raises ModelError when the directory has none that can be read."""
-    _require_model_directory(directory)
+    require_model_directory(directory)
     try:
         return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises plain Exception for a broken file
@@ -41,7 +42,7 @@ def read_model(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
 
     Raises ModelError when weights are missing, broken, quantised or not those of a causal language model.
     """
-    _require_model_directory(directory)
+    require_model_directory(directory)
     transformers.utils.logging.disable_progress_bar()
     try:
         model, loading = transformers.AutoModelForCausalLM.from_pretrained(
@@ -117,9 +118,3 @@ def trains_faster_in_bfloat16(device: torch.device) -> bool:
 def _cpu_flags() -> str:
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""
-
-
-def _require_model_directory(directory: Path) -> None:
-    if not (directory / "config.json").is_file():
-        what = "has no config.json" if directory.is_dir() else "does not exist"
-        raise ModelError(f"the model directory {directory} {what}. Give a directory that holds a transformers model.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from training.dpo.errors import OutputBusyError, storage_error
+from training.dpo.errors import ModelError, OutputBusyError, storage_error
 
 PARTIAL = ".partial"
 LOCK_WAIT_S = 60.0
@@ -103,3 +103,10 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_model_directory(directory: Path) -> None:
+    """Raises ModelError, before anything slow is imported, when there is no transformers model in `directory`."""
+    if not (directory / "config.json").is_file():
+        what = "has no config.json" if directory.is_dir() else "does not exist"
+        raise ModelError(f"the model directory {directory} {what}. Give a directory that holds a transformers model.")
