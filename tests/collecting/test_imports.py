@@ -295,9 +295,7 @@ def test_the_command_imports_reports_and_undoes(project, tmp_path, capsys):
     file.write_bytes(gzip.compress(stream_of(row(1), "{nonsense", row(2)).getvalue()))
     call_command("import_preferences", file, project=project.slug)
     told = capsys.readouterr()
-    assert (
-        "judgements: 2 judgements added, with 2 new comparisons and 2 new prompts; 0 already known, 1 row refused." in told.out
-    )
+    assert "judgements: 2 judgements added, with 2 new comparisons and 2 new prompts; 0 already known, 1 row refused." in told.out
     assert "line 2: Not JSON" in told.err
     [refused] = (tmp_path / "others.jsonl.gz.refused.jsonl").read_text().splitlines()
     assert json.loads(refused)["line"] == 2

@@ -256,6 +256,7 @@ def parquet(rows) -> bytes:
         files.BOM + b" \n" + json.dumps(ROWS).encode(),
         zstandard.compress(json.dumps(ROWS).encode()),
     ],
+    ids=["lines", "bom", "gzip", "gzip-bom", "zstd", "gzip-twice", "parquet", "array", "pretty", "array-bom", "array-zstd"],
 )  # fmt: skip
 def test_rows_of_any_file(content, chunk, monkeypatch):
     monkeypatch.setattr(files, "CHUNK", chunk)
@@ -274,6 +275,7 @@ def test_rows_of_any_file(content, chunk, monkeypatch):
         (b"PAR1 and nothing", "Parquet file is cut off"),
         (parquet(ROWS)[:-50], "Parquet file is cut off"),
     ],
+    ids=["gzip-cut", "gzip-damaged", "zstd", "parquet-not", "parquet-cut"],
 )
 def test_a_broken_file_is_told_before_its_first_row_is_used(content, reason):
     with pytest.raises(FileBroken, match=reason):

@@ -70,6 +70,7 @@ def test_fields_that_are_called_otherwise_are_mapped(client, page):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(b"plain text", "None of the first"), (gzip.compress(b"x" * 5000)[:-9], "cut off"), (b"\n", "None of the first")],
+    ids=["text", "gzip", "empty"],
 )
 def test_a_file_that_cannot_be_read_says_why(client, page, content, reason):
     answer = upload(client, page, content)
