@@ -24,7 +24,7 @@ check: $(VENV)/installed-test ## style, import rules, migrations, deployment set
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	BASE_URL=https://prefloop.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-demo: $(VENV)/installed ## the loop with nobody at the keyboard, on the real model (about 20 minutes)
+demo: $(VENV)/installed ## the loop with nobody at the keyboard, on the real model (20 to 30 minutes)
 	$(BIN)/python -m bench.demo
 
 bench: $(VENV)/installed-test ## speed and memory, as ratios within one run

@@ -51,7 +51,9 @@ def summary_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share. Example: 5 of 10 → 0.237 to 0.763."""
+    """Wilson's 95 % interval of a share. Example: 5 of 10 → 0.237 to 0.763. The pages have annotate/intervals.py for it, which
+    the trainer may not import, nor they the trainer's.
+    """
     z = 1.959964
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
