@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from .models import Judgement, Project
-from .models.comparison import Purpose
+from .models.comparison import ComparisonState, Purpose
 from .models.completion import FinishReason
 from .models.judgement import Outcome
 from .models.project import Consensus
@@ -81,6 +81,17 @@ class Settlement:
     counts: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Which judgements count, as conditions on Judgement rows, and by which rule; all of them by the project's if not given."""
+
+    pairs: Q = field(default_factory=Q)  # of their comparisons
+    votes: Q = field(default_factory=Q)  # of themselves: a done comparison is then decided by those that are left
+    rule: str = ""
+
+
+EVERYTHING = Chosen()
+
 Made = list[Verdict] | NoTriple  # what a rule gives
 
 
@@ -122,18 +133,21 @@ RULES: dict[str, Callable[[Sequence[Vote]], Made]] = {
 WAITS = {Consensus.MAJORITY, Consensus.UNANIMOUS}  # until a comparison has all the judgements it needs
 
 
-def settle(*, project: Project) -> Settlement:
+def settle(*, project: Project, chosen: Chosen = EVERYTHING) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Two queries."""
     counts = Counter(dict.fromkeys(NoTriple, 0))
-    triples = list(read_triples(project=project, counts=counts))
-    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project)
-    return Settlement(rule=project.consensus, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+    triples = list(read_triples(project=project, counts=counts, chosen=chosen))
+    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
+    rule = chosen.rule or project.consensus
+    return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()})
 
 
-def read_triples(*, project: Project, counts: Counter[NoTriple]) -> Iterator[Triple]:
+def read_triples(*, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING) -> Iterator[Triple]:
     """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
-    for row, votes in _read_votes(project):
-        made = _judge_comparison(row, votes, project.consensus)
+    for row, votes in _read_votes(project, chosen):
+        if chosen.votes and row["state"] == ComparisonState.DONE:
+            row["required"] = min(row["required"], len(votes))
+        made = _judge_comparison(row, votes, chosen.rule or project.consensus)
         if isinstance(made, NoTriple):
             counts[made] += 1
         else:
@@ -144,6 +158,7 @@ VOTE = ("pk", "annotator_id", "outcome", "strength")
 COMPARISON = {
     "id": "comparison_id",
     "required": "comparison__judgements_required",
+    "state": "comparison__state",
     "messages": "comparison__prompt__messages",
     "split": "comparison__prompt__split",
     "first": "comparison__first__text",
@@ -155,11 +170,11 @@ COMPARISON = {
 }
 
 
-def _read_votes(project: Project) -> Iterator[tuple[dict[str, Any], list[Vote]]]:
+def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, Any], list[Vote]]]:
     """Each judged training comparison with its standing votes, in order, read in one streamed query."""
     rows = (
         Judgement.objects.standing()
-        .filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
+        .filter(chosen.pairs, chosen.votes, comparison__project=project, comparison__purpose=Purpose.TRAIN)
         .order_by("comparison_id", "pk")
         .values_list(*VOTE, *COMPARISON.values())
         .iterator(chunk_size=READ_AT_ONCE)
@@ -197,8 +212,8 @@ def _triple(row: dict[str, Any], verdict: Verdict) -> Triple:
     )
 
 
-def _count_withdrawn(project: Project) -> int:
+def _count_withdrawn(project: Project, chosen: Chosen) -> int:
     """Comparisons that were judged once, and of which no judgement stands."""
-    judgements = Judgement.objects.filter(comparison=OuterRef("pk"))
+    judgements = Judgement.objects.filter(chosen.pairs, chosen.votes, comparison=OuterRef("pk"))
     comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
     return comparisons.filter(Exists(judgements), ~Exists(judgements.standing())).count()

@@ -5,10 +5,11 @@ import uuid
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.consensus import RULES, NoTriple, Vote, every, majority, settle, unanimous
+from annotate.consensus import RULES, Chosen, NoTriple, Vote, every, majority, settle, unanimous
 from annotate.models import Assignment, Judgement
 from annotate.models.judgement import Outcome
 from annotate.models.project import Consensus
@@ -250,3 +251,26 @@ def test_two_queries_for_one_as_for_thirty(project, crowd, monkeypatch):
         assert one == thirty == 2
     else:
         assert one == thirty <= 2
+
+
+# -- which judgements count --------------------------------------------------------------------------------
+def test_of_a_done_comparison_the_chosen_votes_decide_and_an_open_one_still_waits(project, crowd):
+    done = make_comparison(project, judgements_required=3, free_places=0, state="done")
+    anna, *others = [answer(done, person, outcome) for person, outcome in zip(crowd, (FIRST, SECOND, SECOND), strict=False)]
+    answer(make_comparison(project, judgements_required=3), crowd[0], FIRST)
+    assert settle(project=project).triples[0].chosen == done.second.text
+    chosen = Chosen(votes=~Q(annotator__in=[other.annotator_id for other in others]))
+    settlement = settle(project=project, chosen=chosen)
+    [triple] = settlement.triples
+    assert triple.chosen == done.first.text and triple.judgement_ids == (anna.pk,)
+    assert settlement.counts["incomplete"] == 1
+
+
+def test_pairs_and_rule_can_be_chosen(project, crowd):
+    pair, other = (make_comparison(project, judgements_required=2, free_places=0, state="done") for _ in range(2))
+    for person, outcome in zip(crowd, (FIRST, SECOND), strict=False):
+        answer(pair, person, outcome)
+        answer(other, person, FIRST)
+    settlement = settle(project=project, chosen=Chosen(pairs=Q(comparison=pair), rule="every"))
+    assert settlement.rule == "every" and [triple.comparison_id for triple in settlement.triples] == [pair.pk, pair.pk]
+    assert [t.comparison_id for t in settle(project=project, chosen=Chosen(pairs=~Q(comparison=pair))).triples] == [other.pk]
