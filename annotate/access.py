@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 
 from .models import Membership, Project, User
@@ -23,15 +24,20 @@ class ProjectRequest(HttpRequest):
 
     user: User
     project: Project
+    membership: Membership
     role: Role
 
 
 def find_membership(*, user: User | AnonymousUser, slug: str) -> Membership:
-    """The user's membership of the project (its `project` is loaded too). One query. Raises Http404 to an outsider."""
+    """The user's membership of the project (its `project` is loaded too). One query. Raises Http404 to an outsider.
+
+    It also has `edition`, the number of the project's guidelines (None when there are none).
+    """
     if not user.is_authenticated:
         raise Http404("No such project.")
     try:
-        return Membership.objects.select_related("project").get(project__slug=slug, user=user)
+        memberships = Membership.objects.select_related("project").annotate(edition=F("project__guidelines_edition__number"))
+        return memberships.get(project__slug=slug, user=user)
     except Membership.DoesNotExist:
         raise Http404("No such project.") from None
 
@@ -54,7 +60,7 @@ def project_view(*, may: Right | None = None) -> Callable:
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
         def checked(request: ProjectRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponse:
-            membership = find_membership(user=request.user, slug=slug)
+            membership = request.membership = find_membership(user=request.user, slug=slug)
             request.project, request.role = membership.project, Role(membership.role)
             if not is_allowed(request.role, may):
                 raise PermissionDenied(f"Your role in this project ({request.role.label}) does not allow this.")

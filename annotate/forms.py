@@ -7,9 +7,11 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.validators import RegexValidator
 
 from .flags import read_flags
+from .guidelines import LONGEST as LONGEST_GUIDELINES
 from .judging import MAX_RATIONALE
 from .models import User
 from .models.project import Role
+from .models.scale import Grades
 from .offer import VALUES, read_value
 
 DAY = 24 * 3600
@@ -102,3 +104,34 @@ class NewMemberForm(forms.Form):
 
 class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices)
+
+
+class NewProjectForm(forms.Form):
+    name = forms.CharField(max_length=100)
+    guidelines = forms.CharField(
+        required=False,
+        max_length=LONGEST_GUIDELINES,
+        widget=forms.Textarea(attrs={"rows": 10}),
+        help_text="Markdown: what makes one answer better than the other here. They can be changed at any time.",
+    )
+    grades = forms.TypedChoiceField(
+        choices=Grades.choices,
+        coerce=int,
+        initial=Grades.TWO,
+        help_text="How finely people say which answer is better. They can be changed at any time.",
+    )
+
+
+class GuidelinesForm(forms.Form):
+    text = forms.CharField(
+        label="Guidelines", required=False, max_length=LONGEST_GUIDELINES, widget=forms.Textarea(attrs={"rows": 24}),
+        help_text="Markdown: headings, lists, tables, code.",
+    )  # fmt: skip
+    why = forms.CharField(
+        label="What changes", required=False, max_length=200, help_text="In a few words. Annotators read it beside the news."
+    )
+    based_on = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
+
+
+class EditionForm(forms.Form):
+    edition = forms.IntegerField(min_value=1, max_value=2**31 - 1)

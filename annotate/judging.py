@@ -71,6 +71,7 @@ def record_judgement(
             rationale=storable(rationale),
             flags=[flag for flag in assignment.comparison.project.flags if flag in flags],
             seconds=None if seconds is None else min(max(float(seconds), 0.0), MAX_SECONDS),
+            guidelines_id=assignment.guidelines_read,
             late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),
         )
         _insert(judgement)

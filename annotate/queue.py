@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from .models import Assignment, Comparison, Completion, Membership, Project, User
@@ -50,7 +50,7 @@ def claim_comparison(*, project: Project, annotator: User, beside: Assignment | 
 def _lock_membership(*, project: Project, annotator: User) -> bool:
     """Whether they may judge here. Two claims of one person (two tabs) come one after the other from here on."""
     membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
-    return membership is not None and Role(membership.role).may_judge
+    return membership is not None and Role(membership.role).may_judge and not project.archived_at
 
 
 def _own_leases(*, project: Project, annotator: User, beside: Assignment | None = None) -> QuerySet[Assignment]:
@@ -143,12 +143,19 @@ def skip_comparison(*, annotator: User, assignment_id: UUID, reason: str = "") -
 
 
 def find_assignment(*, annotator: User, assignment_id: UUID) -> Assignment:
-    """The annotator's own assignment, while they may judge. One refusal for all else: an outsider learns nothing."""
-    assignment = Assignment.objects.select_related("comparison__project").filter(pk=assignment_id, annotator=annotator).first()
-    if assignment:
-        role = assignment.comparison.project.memberships.filter(user=annotator).values_list("role", flat=True).first()
-        if role and Role(role).may_judge:
-            return assignment
+    """The annotator's own assignment, while they may judge. One refusal for all else: an outsider learns nothing.
+
+    It also has `guidelines_read`, the edition of the guidelines that they have opened last.
+    """
+    membership = Membership.objects.filter(project=OuterRef("comparison__project"), user=annotator)
+    assignment = (
+        Assignment.objects.select_related("comparison__project")
+        .annotate(role=Subquery(membership.values("role")), guidelines_read=Subquery(membership.values("guidelines_read")))
+        .filter(pk=assignment_id, annotator=annotator)
+        .first()
+    )
+    if assignment and assignment.role and Role(assignment.role).may_judge:
+        return assignment
     raise JudgementRefused("not_yours", "This comparison was not handed out to you. Go back to the queue for the next one.")
 
 
@@ -219,6 +226,8 @@ def _written(**conditions: object) -> tuple[Exists, Exists]:
 
 def explain_no_work(*, project: Project, annotator: User) -> str:
     """In words, why `claim_comparison` has nothing for this person, and what will change that."""
+    if project.archived_at:
+        return "This project is archived: nothing is handed out any more. What was judged is kept."
     comparisons = project.comparisons.all()
     if not comparisons.exists():
         if not project.prompts.exists():

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.judging import JudgementView, NextView
-from .views import compare, data, members, people, projects, quality
+from .views import compare, data, guidelines, members, people, projects, quality
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -12,7 +12,12 @@ urlpatterns = [
     path("sign-in/<str:token>/", people.sign_in_link, name="sign_in_link"),
     path("sign-out/", LogoutView.as_view(), name="sign_out"),
     path("account/", people.account, name="account"),
-    path("projects/<slug:slug>/guidelines/", projects.guidelines, name="guidelines"),
+    path("projects/new/", projects.project_new, name="project_new"),
+    path("projects/<slug:slug>/archive/", projects.project_archive, name="project_archive"),
+    path("projects/<slug:slug>/guidelines/", guidelines.guidelines, name="guidelines"),
+    path("projects/<slug:slug>/guidelines/edit/", guidelines.guidelines_edit, name="guidelines_edit"),
+    path("projects/<slug:slug>/guidelines/history/", guidelines.guidelines_history, name="guidelines_history"),
+    path("projects/<slug:slug>/guidelines/read/", guidelines.guidelines_read, name="guidelines_read"),
     path("projects/<slug:slug>/compare/", compare.compare, name="compare"),
     path("projects/<slug:slug>/compare/next/", compare.compare_next, name="compare_next"),
     path("projects/<slug:slug>/compare/judge/", compare.compare_judge, name="compare_judge"),

@@ -61,7 +61,7 @@ def take_up_stale_jobs() -> None:
 
 
 def refill_queues() -> None:
-    for project in Project.objects.filter(promotions__isnull=False).distinct():
+    for project in Project.objects.current().filter(promotions__isnull=False).distinct():
         if generation_is_due(project):
             start_generation(project)
 

@@ -1,11 +1,15 @@
 """The forms of the training half: starting a run, making a version serve, a project's settings."""
 
+import hashlib
+import json
 from typing import Any
 
 from django import forms
+from django.db import transaction
 
 from annotate.flags import MOST, check_flags, read_flags
 from annotate.models import Project
+from annotate.projects import change_judgements_required
 from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.models import Version
 
@@ -139,7 +143,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     class Meta:
         model = Project
         fields = (
-            "name", "guidelines",
+            "name",
             "grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promotes_finished_runs",
@@ -160,16 +164,16 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         }
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
+            "judgements_required": "Comparisons that are open now follow. What is done stays done.",
             "consensus": "Majority and unanimous wait until a comparison has all its judgements; a divided one gives no triple. "
             "Every judgement waits for nobody: people who disagree give triples that pull both ways.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
             "promotes_finished_runs": "Otherwise somebody makes it serve by hand, on its page.",
         }
-        widgets = {"guidelines": forms.Textarea(attrs={"rows": 12})}
 
     SECTIONS = (
-        ("Project", "", ("name", "guidelines")),
+        ("Project", "", ("name",)),
         ("Judging", "What annotators are offered, and how often a comparison is judged.",
          ("grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus")),
         ("Generating", "How the serving version writes the two answers, and when.",
@@ -177,11 +181,19 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promotes_finished_runs")),
     )  # fmt: skip
 
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stored = {name: self.initial.get(name) for name in self.Meta.fields}
+        self.initial["seen"] = _fingerprint(self.stored)
+
     def sections(self) -> list[tuple[str, str, list[forms.BoundField]]]:
         return [(title, tells, [self[name] for name in names]) for title, tells, names in self.SECTIONS]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
+        self._check_nobody_was_quicker(cleaned)
         low, high = cleaned.get("queue_low"), cleaned.get("queue_high")
         if low is not None and high is not None and low > high:
             self.add_error("queue_low", "The low mark of the queue must not be above its high mark.")
@@ -190,3 +202,27 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
                 "temperature", "Near temperature 0 both answers are the same, so there is nothing to compare. Take 0.1 or more."
             )
         return cleaned
+
+    def _check_nobody_was_quicker(self, cleaned: dict[str, Any]) -> None:
+        """Two managers with the page open: who saves second is told what would be undone, and may save again."""
+        seen = cleaned.pop("seen", "")
+        if not seen or seen == self.initial["seen"]:
+            return
+        labels = [self.fields[name].label for name, value in self.stored.items() if cleaned.get(name) != value]
+        self.data = self.data.copy()
+        self.data["seen"] = self.initial["seen"]
+        self.add_error(
+            None,
+            "somebody else has changed the settings since you opened this page. Below are yours; different from what is stored "
+            f"now: {', '.join(map(str, labels)) or 'nothing'}. Save again to keep yours.",
+        )
+
+    @transaction.atomic
+    def save_settings(self) -> None:
+        """The fields of this form, and nothing else of the project: others may write the rest at the same moment."""
+        change_judgements_required(project=self.instance, required=self.cleaned_data["judgements_required"])
+        self.instance.save(update_fields=self.Meta.fields)
+
+
+def _fingerprint(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]

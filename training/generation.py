@@ -251,6 +251,8 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
     )
     generation.refresh_from_db(fields=["dropped_identical", "dropped_empty", "dropped_refused", "resampled"])
     priority = _priority(project, version)
+    # As it is now, and until this is stored: somebody may have changed it while the model wrote.
+    required = Project.objects.select_for_update(no_key=True).values_list("judgements_required", flat=True).get(pk=project.pk)
     for prompt, pair in pairs.good:
         first, second = (
             Completion.objects.create(
@@ -275,8 +277,8 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
             second=second,
             purpose=Purpose.TRAIN,
             priority=priority,
-            judgements_required=project.judgements_required,
-            free_places=project.judgements_required,
+            judgements_required=required,
+            free_places=required,
         )
 
 

@@ -3,6 +3,7 @@
 from .assignment import Assignment
 from .comparison import Comparison
 from .completion import Completion
+from .guidelines import GuidelinesEdition
 from .judgement import Judgement
 from .people import SignInLink, User
 from .preference_import import PreferenceImport
@@ -13,6 +14,7 @@ __all__ = [
     "Assignment",
     "Comparison",
     "Completion",
+    "GuidelinesEdition",
     "Judgement",
     "Membership",
     "PreferenceImport",

@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from .assignment import Assignment
 from .comparison import Comparison
+from .guidelines import GuidelinesEdition
 from .people import User
 from .preference_import import PreferenceImport
 
@@ -44,6 +45,14 @@ class Judgement(models.Model):
     edited_text = models.TextField(blank=True, help_text="The better answer, improved by hand.")
     seconds = models.FloatField(null=True, blank=True, help_text="Time on task while the page was visible.")
     late = models.BooleanField(default=False, help_text="It came after the lease had expired; kept all the same.")
+    guidelines = models.ForeignKey(
+        GuidelinesEdition,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What they had read by then.",
+    )
     batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
+from .guidelines import GuidelinesEdition
 from .people import User
 from .scale import Grades
 
@@ -39,6 +40,10 @@ class Consensus(models.TextChoices):
 
 
 class ProjectQuerySet(models.QuerySet):
+    def current(self):
+        """Not archived: work goes on in them."""
+        return self.filter(archived_at=None)
+
     def visible_to(self, user: User):
         return self.filter(memberships__user=user)
 
@@ -48,9 +53,11 @@ class Project(models.Model):
 
     slug = models.SlugField(unique=True, max_length=60)
     name = models.CharField(max_length=100)
-    guidelines = models.TextField(blank=True, help_text="Markdown. Annotators open it with one key.")
+    guidelines = models.TextField(blank=True, help_text="Markdown. The newest edition's text (annotate.guidelines writes both).")
+    guidelines_edition = models.ForeignKey(GuidelinesEdition, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
     created_at = models.DateTimeField(auto_now_add=True)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Since then it is only looked at: no work, no jobs.")
 
     # judging
     grades = models.PositiveSmallIntegerField(choices=Grades.choices, default=Grades.TWO)
@@ -101,6 +108,9 @@ class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.choices)
     joined_at = models.DateTimeField(auto_now_add=True)
+    guidelines_read = models.ForeignKey(
+        GuidelinesEdition, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The newest they opened."
+    )
 
     class Meta:
         constraints = [

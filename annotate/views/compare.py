@@ -20,6 +20,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from ..access import ProjectRequest, project_view
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
+from ..guidelines import is_unread
 from ..judging import JudgementRefused, has_answered, record_judgement, take_back_last
 from ..markdown import render as render_markdown
 from ..models import Assignment
@@ -207,6 +208,7 @@ def render_page(request: ProjectRequest, assignment: Assignment | None, status: 
     context |= {
         "progress": progress_of(project=request.project, annotator=request.user),
         "guidelines": render_markdown(request.project.guidelines, breaks=False),
+        "unread": is_unread(request.membership),
         "help_offers": offers_of(project=request.project, grades=Grades(request.project.grades)),
         "renew_seconds": min(60, 20 * request.project.lease_minutes),  # twice missed, the lease still stands
     }

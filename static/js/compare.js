@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const page = document.querySelector(".compare");
-  const { person, project, next, judge, skip, undo, renew } = page.dataset;
+  const { person, project, next, judge, skip, undo, renew, guidelines, read } = page.dataset;
   const byId = (id) => document.getElementById(id);
   const pairNow = () => byId("pair");
   const idOf = (pair) => pair.dataset.assignment;
@@ -117,6 +117,7 @@
     for (const tool of pair.querySelectorAll(".pair-tools, [data-why], [data-polling]")) tool.hidden = false;
     foldPrompt(pair);
     applyToggles();
+    tellOfGuidelines();
     if (idOf(pair)) prefetch();
     else poll();
   }
@@ -154,6 +155,34 @@
       if (sides.length === 2 && toggles.difference && !sides[0].hidden) Prefloop.markDifferences(...sides);
     }
     document.dispatchEvent(new CustomEvent("prose"));
+  }
+
+  // -- the guidelines: each pair says which edition is the newest ------------------------------------------
+  const editionHere = () => Number(byId("guidelines-text").dataset.edition);
+
+  function tellOfGuidelines() {
+    if (Number(pairNow().dataset.guidelines) <= editionHere() || !byId("news").hidden) return;
+    byId("news").querySelector("[data-text]").textContent = "The guidelines have changed since you read them.";
+    byId("news").hidden = false;
+  }
+
+  async function openGuidelines() {
+    openDialog("guidelines");
+    if (!byId("guidelines").open || byId("news").hidden) return;
+    if (Number(pairNow().dataset.guidelines) > editionHere()) {
+      try {
+        const response = await fetch(guidelines, { headers: { "HX-Request": "true" }, redirect: "error" });
+        if (!response.ok) throw new Error(response.statusText);
+        const holder = document.createElement("template");
+        holder.innerHTML = await response.text();
+        byId("guidelines-text").replaceWith(holder.content.querySelector("#guidelines-text"));
+        document.dispatchEvent(new CustomEvent("prose"));
+      } catch {
+        return; // the old ones are on screen; the bar stays
+      }
+    }
+    const { outcome } = await Prefloop.post(read, { person, edition: editionHere() });
+    if (outcome === "ok") byId("news").hidden = true;
   }
 
   // -- getting pairs -------------------------------------------------------------------------------------
@@ -288,7 +317,7 @@
     p: () => pairNow().querySelector("[data-fold]:not([hidden])")?.click(),
     w: openWhy,
     f: () => flagBoxes()[0]?.focus(),
-    g: () => openDialog("guidelines"),
+    g: openGuidelines,
     "?": () => openDialog("help"),
   };
 
@@ -409,7 +438,8 @@
     else if ("why" in target.dataset) openWhy();
     else {
       event.preventDefault();
-      openDialog(target.dataset.open);
+      if (target.dataset.open === "guidelines") openGuidelines();
+      else openDialog(target.dataset.open);
     }
   });
 

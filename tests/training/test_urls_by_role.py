@@ -48,7 +48,12 @@ TABLE = {
     "sign_in_link": EVERYBODY,
     "sign_out": SIGNED_IN._replace(method="post"),
     "account": SIGNED_IN,
+    "project_new": Expected("get", SIGN_IN, "403", "403", "403", "ok", "ok"),
+    "project_archive": _below_project("post", "403", "403", manager="403"),
     "guidelines": MEMBERS,
+    "guidelines_edit": MANAGES["get"],
+    "guidelines_history": MEMBERS,
+    "guidelines_read": MEMBERS._replace(method="post"),
     "compare": JUDGES["get"],
     "compare_next": JUDGES["post"],
     "compare_judge": JUDGES["post"],
@@ -92,7 +97,9 @@ TABLE = {
 ALSO = [
     ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
+    ("guidelines_edit", MANAGES["post"]),
     ("members", MANAGES["post"]),
+    ("project_new", Expected("post", SIGN_IN, "403", "403", "403", "ok", "ok")),
     ("project_settings", MANAGES["post"]),
 ]
 

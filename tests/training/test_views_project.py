@@ -8,12 +8,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from annotate.guidelines import save_guidelines
 from annotate.models import Judgement
 from annotate.models.prompt import Split
 from annotate.queue import claim_comparison
 from tests.builders import make_comparison, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
 from training.datasets import Preview
+from training.forms import ProjectForm
 from training.models import Generation, Run, RunEvent
 
 URL, TRAIN, SETTINGS = "/projects/taste/", "/projects/taste/train/", "/projects/taste/settings/"
@@ -350,7 +352,7 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 # -- settings ----------------------------------------------------------------------------------------------
 def valid_settings(**changes) -> dict:
     return {
-        "name": "Better taste", "guidelines": "Short.", "grades": 6, "allows_tie": "on", "judgements_required": 2,
+        "name": "Better taste", "grades": 6, "allows_tie": "on", "judgements_required": 2,
         "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4,
         "queue_high": 8, "preset": "paper",
     } | changes  # fmt: skip
@@ -380,6 +382,49 @@ def test_bad_settings_change_nothing_and_come_back(client, owner, project, field
     assert answer.status_code == 422 and f'id="id_{field}_error"' in page and "Nothing was saved" in page
     project.refresh_from_db()
     assert project.name == "Taste"
+
+
+def test_a_higher_number_of_judgements_opens_places_at_once(client, manager, project):
+    comparison = make_comparison(project)
+    client.force_login(manager, "django.contrib.auth.backends.ModelBackend")
+    client.post(SETTINGS, valid_settings(judgements_required=3))
+    comparison.refresh_from_db()
+    assert (comparison.judgements_required, comparison.free_places) == (3, 3)
+
+
+def test_two_managers_with_the_settings_open(client, owner, project):
+    """Who saves second is told what differs from the first one's, keeps what they typed, and may save again."""
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    seen = re.compile('name="seen" value="([^"]+)"')
+    opened = seen.search(client.get(SETTINGS).content.decode())[1]
+    assert client.post(SETTINGS, valid_settings(lease_minutes=7, seen=opened)).status_code == 302
+    answer = client.post(SETTINGS, valid_settings(lease_minutes=30, seen=opened))
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "Minutes until an unanswered comparison goes back to the queue. Save again" in page
+    project.refresh_from_db()
+    assert project.lease_minutes == 7 and 'value="30"' in page
+    assert client.post(SETTINGS, valid_settings(lease_minutes=30, seen=seen.search(page)[1])).status_code == 302
+    project.refresh_from_db()
+    assert project.lease_minutes == 30
+
+
+def test_saving_settings_overwrites_nothing_else(client, owner, project, monkeypatch):
+    """Guidelines that are saved while the form is being read are still there afterwards."""
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    clean = ProjectForm.clean
+
+    def meanwhile(form):
+        save_guidelines(project=make_project_again(project), text="New.", by=owner)
+        return clean(form)
+
+    monkeypatch.setattr(ProjectForm, "clean", meanwhile)
+    assert client.post(SETTINGS, valid_settings()).status_code == 302
+    project.refresh_from_db()
+    assert project.guidelines == "New." and project.guidelines_edition.number == 1
+
+
+def make_project_again(project):
+    return type(project).objects.get(pk=project.pk)
 
 
 def test_the_settings_speak_of_nothing_that_does_not_exist(client, owner):

@@ -7,6 +7,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
+from annotate.guidelines import mark_as_read
 from annotate.markdown import render as render_markdown
 from annotate.progress import progress_of
 from training.datasets import NothingToTrainOn
@@ -22,6 +23,8 @@ STOP_POLLING = 286
 @project_view()
 def project(request: ProjectRequest) -> HttpResponse:
     if not request.role.may_see_versions:
+        if request.membership.edition:
+            mark_as_read(membership=request.membership, number=request.membership.edition)
         progress = progress_of(project=request.project, annotator=request.user)
         guidelines = render_markdown(request.project.guidelines, breaks=False)
         return render(request, "training/project_annotator.html", {"progress": progress, "guidelines": guidelines})
@@ -64,7 +67,7 @@ def project_settings(request: ProjectRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None, instance=request.project)
     if request.method == "POST":
         if form.is_valid():
-            form.save()
+            form.save_settings()
             messages.success(request, "Saved.")
             return redirect("project_settings", request.project.slug)
         request.project.refresh_from_db()  # the bar at the top shows what is stored, not what was refused

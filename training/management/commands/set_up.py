@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
+from annotate.guidelines import save_guidelines
 from annotate.models import Membership, Project, User
 from annotate.models.project import Role
 
@@ -43,8 +44,7 @@ def create_demo_project(owner: str) -> Project:
     if not user.password:
         user.set_unusable_password()
         user.save(update_fields=["password"])
-    project = Project.objects.create(
-        slug="demo", name="Demo", guidelines=(DEMO / "guidelines.md").read_text(), temperature=TEMPERATURE, top_p=TOP_P
-    )
+    project = Project.objects.create(slug="demo", name="Demo", temperature=TEMPERATURE, top_p=TOP_P)
     Membership.objects.create(project=project, user=user, role=Role.OWNER)
+    save_guidelines(project=project, text=(DEMO / "guidelines.md").read_text(), by=user)
     return project
