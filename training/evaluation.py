@@ -1,8 +1,6 @@
-"""What a version is like: samples on fixed prompts, length, how often it stops by itself, distance from another; and
-the intervals that go with shares and means."""
+"""What a version is like: samples on fixed prompts, length, how often it stops by itself, distance from another."""
 
 import math
-import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,31 +153,3 @@ def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers:
     ]
     mine, theirs = score(policy.model, pairs), score(against.model, pairs)
     return mean_and_error([a - b for a, b in zip(mine, theirs, strict=True)])
-
-
-# -- intervals ---------------------------------------------------------------------------------------------
-
-
-def bootstrap(
-    values: Sequence[float],
-    *,
-    statistic: Callable[[Sequence[float]], float] = statistics.fmean,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic: values are drawn again with replacement, `draws` times.
-
-    For a win rate with ties as half, give one value per prompt (1, ½ or 0; or their mean over several answers), so
-    that answers to one prompt stay together.
-    """
-    chance = random.Random(seed)
-    found = sorted(statistic(chance.choices(values, k=len(values))) for _ in range(draws))
-    tail = (1 - level) / 2
-    return found[round(tail * (draws - 1))], found[round((1 - tail) * (draws - 1))]
-
-
-def win_rate(outcomes: Sequence[float], *, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap interval of one value per prompt: 1 won, ½ tied, 0 lost."""
-    low, high = bootstrap(outcomes, seed=seed)
-    return statistics.fmean(outcomes), low, high

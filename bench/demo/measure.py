@@ -22,8 +22,8 @@ def main(slug: str, taste_name: str) -> None:
     django.setup()
     from annotate.models import Project
     from bench.demo.tastes import TASTES, win_score
-    from training.evaluation import win_rate
     from training.sampling import load_policy
+    from training.win_rates import win_rate
 
     project = Project.objects.get(slug=slug)
     prompts = [prompt.messages for prompt in project.prompts.heldout().order_by("content_hash")]

@@ -10,7 +10,7 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
 from training import evaluation
-from training.evaluation import bootstrap, describe_version, kl_estimate, mean_and_error, win_rate
+from training.evaluation import describe_version, kl_estimate, mean_and_error
 from training.sampling import load_policy
 
 
@@ -94,11 +94,3 @@ def test_wilsons_interval(share, count, low, high) -> None:
 def test_an_interval_in_words() -> None:
     assert (interval_of(0.8, 10), interval_of(1.0, 10)) == ("49–94 %", "72–100 %")
     assert interval_of(0.8, 0) == interval_of(None, 10) == ""
-
-
-def test_the_bootstrap_interval_is_that_of_a_mean() -> None:
-    """Of 400 fair coins: about 0.5 ± 1.96 · 0.5 / 20."""
-    low, high = bootstrap([0.0, 1.0] * 200)
-    assert low == pytest.approx(0.451, abs=0.01) and high == pytest.approx(0.549, abs=0.01)
-    assert bootstrap([0.7] * 5) == (pytest.approx(0.7), pytest.approx(0.7))
-    assert win_rate([1.0, 0.5, 0.0, 1.0])[0] == 0.625
