@@ -19,7 +19,8 @@ from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Project
 from training import jobs, tasks
-from training.models import Generation, Run, Version
+from training.evaluations import decide_evaluations, evaluate_finished_runs
+from training.models import Evaluation, Generation, Run, Version
 from training.models.job import JobState
 from training.registry import serving_version
 from training.unanswered import unanswered_prompts
@@ -38,7 +39,11 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
-    for part in (take_up_stale_jobs, describe_versions, refill_queues, enqueue_waiting_jobs, prune_tasks):
+    parts = (
+        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
+        prune_tasks,
+    )  # fmt: skip
+    for part in parts:
         _try(part)
 
 
@@ -138,7 +143,7 @@ def start_generation(project: Project) -> Generation | None:
 
 def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
-    for kind, task in ((Generation, tasks.generate), (Run, tasks.train)):
+    for kind, task in ((Generation, tasks.generate), (Run, tasks.train), (Evaluation, tasks.evaluate)):
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):
             if not task_is_coming(task, pk):
                 task.enqueue(pk)

@@ -146,7 +146,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "name",
             "grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
-            "preset", "promotes_finished_runs",
+            "preset", "promoting",
+            "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
         )  # fmt: skip
         labels = {
             "grades": "Grades",
@@ -160,7 +161,10 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "max_new_tokens": "Longest answer, in tokens",
             "queue_low": "Generate below … open comparisons",
             "queue_high": "Generate up to … open comparisons",
-            "promotes_finished_runs": "A finished run's version starts to serve",
+            "promoting": "A finished run's version starts to serve",
+            "evaluates_finished_runs": "Compare a finished run's version blindly with the one that served",
+            "evaluation_prompts": "Held-out prompts of an evaluation",
+            "promotion_bar": "Bar for the win rate",
         }
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
@@ -169,7 +173,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "Every judgement waits for nobody: people who disagree give triples that pull both ways.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
-            "promotes_finished_runs": "Otherwise somebody makes it serve by hand, on its page.",
+            "evaluates_finished_runs": "By itself. A version that serves only after an evaluation is always compared.",
+            "evaluation_prompts": "Each is judged among the other pairs. It ends early once it is plain who wins.",
+            "promotion_bar": "A version passes when the lower bound of its win rate is above: 0.5 means that it is better.",
         }
 
     SECTIONS = (
@@ -178,7 +184,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
          ("grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
-        ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promotes_finished_runs")),
+        ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promoting")),
+        ("Evaluating", "Annotators compare two versions blindly, on prompts that nobody trains on.",
+         ("evaluates_finished_runs", "evaluation_prompts", "promotion_bar")),
     )  # fmt: skip
 
     seen = forms.CharField(required=False, widget=forms.HiddenInput)

@@ -10,10 +10,11 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Project
+from annotate.models.project import Promoting
 from annotate.progress import Pairs
 from training import tasks
 from training.jobs import JOBS
-from training.models import Generation, Run, Version
+from training.models import Evaluation, Generation, Run, Version
 from training.models.job import Job, JobState
 from training.wording import counted, lasting
 
@@ -146,7 +147,9 @@ def _run(now: Situation) -> Line | None:
         left = f"About {lasting(run.eta_seconds)} left. " if run.eta_seconds else ""
         then = (
             "Its version starts to serve when it is done."
-            if now.project.promotes_finished_runs
+            if now.project.promoting == Promoting.AT_ONCE
+            else "Its version is then compared blindly with the one that serves."
+            if now.project.promoting == Promoting.EVALUATED
             else "Its version waits for you to make it serve."
         )
         return Line("info", f"{str(run).capitalize()} is training {run.parent}", left + then, **link)
@@ -180,7 +183,7 @@ def stuck_line(job: Job | None, name: str) -> Line | None:
 
 def _queued_at(job: Job) -> datetime:
     """When it was last put into the queue: a job that is resumed, or taken from a dead worker, was made long before."""
-    task = tasks.train if isinstance(job, Run) else tasks.generate
+    task = tasks.train if isinstance(job, Run) else tasks.evaluate if isinstance(job, Evaluation) else tasks.generate
     newest = DBTaskResult.objects.filter(task_path=task.module_path, args_kwargs={"args": [job.pk], "kwargs": {}})
     return newest.aggregate(at=Max("enqueued_at"))["at"] or job.created_at
 
@@ -206,6 +209,8 @@ def work_at_hand(project: Project) -> str:
 def _in_words(job: Job) -> str:
     if isinstance(job, Run):
         return f"{job} (step {job.progress} of {job.total})" if job.total else str(job)
+    if isinstance(job, Evaluation):
+        return f"the answers of {job}"
     done = f" ({job.progress} of {counted(job.total, 'pair')})" if job.total else ""
     return f"the generation of {job.version}{done}"
 

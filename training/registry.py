@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from annotate.models import Project, User
+from annotate.models.project import Promoting
 from annotate.queue import supersede
 from training.base_models import ModelInfo, import_model
 from training.models import Promotion, Run, Version
@@ -81,7 +82,7 @@ def register_run(*, run: Run) -> Version:
         version = Version.objects.filter(run=run).first()
         if version is None:
             version = _create_from_run(project, run, record)
-            if project.promotes_finished_runs:
+            if project.promoting == Promoting.AT_ONCE:
                 promote(version=version, by=run.started_by, why=f"{run} finished")
     return version
 

@@ -3,10 +3,10 @@
 An ordinary 95 % interval holds at one moment that was chosen beforehand. Who looks again and again and stops when it looks
 good is wrong far more often. A 95 % confidence sequence holds at all moments at once, so every moment is a good one to stop.
 
-Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 2024, arXiv:2010.09686): their hedged
-capital process with "grid Kelly" bets. Somebody who doubts that the mean is m bets a share c of their capital on each outcome x in
-[0, 1]. If the mean is m, no strategy makes money, so (Ville's inequality) the capital ever passes 1 / α with a probability of α at
-most. Half of the capital bets on more than m, half on less, each spread over several c:
+Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 2024, arXiv:2010.09686): their
+hedged capital process with "grid Kelly" bets. Somebody who doubts that the mean is m bets a share c of their capital on each
+outcome x in [0, 1]. If the mean is m, no strategy makes money, so (Ville's inequality) the capital ever passes 1 / α with a
+probability of α at most. Half of the capital bets on more than m, half on less, each spread over several c:
 
     K⁺(m) = mean over c of Π (1 − c + c · x / m)          K⁻(m) = mean over c of Π (1 − c + c · (1 − x) / (1 − m))
     interval = { m : ½ K⁺(m) + ½ K⁻(m) < 1 / α }

@@ -30,6 +30,14 @@ def train(run_id: int) -> None:
     run_training(run_id)
 
 
+@task(queue_name=GPU, priority=12)  # its pairs are judged among the others, and a promotion may hang on them
+def evaluate(evaluation_id: int) -> None:
+    with stoppable() as check:
+        from training.evaluation_answers import run_evaluation
+
+        run_evaluation(evaluation_id, check=check)
+
+
 @task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again

@@ -24,6 +24,9 @@ class Completion(models.Model):
     dtype = models.CharField(max_length=20, blank=True, help_text="The precision it was computed in.")
     token_count = models.PositiveIntegerField(null=True, blank=True, help_text="With the end-of-turn token, if it came.")
     finish_reason = models.CharField(max_length=10, choices=FinishReason.choices, blank=True)
+    best_of = models.PositiveSmallIntegerField(
+        default=1, help_text="So many were sampled, and this is the best (or the worst) of them by implicit reward."
+    )
     logprob = models.FloatField(null=True, blank=True, help_text="log π(y|x) under its version: nats, summed over tokens.")
     created_at = models.DateTimeField(auto_now_add=True)
 

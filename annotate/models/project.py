@@ -39,6 +39,14 @@ class Consensus(models.TextChoices):
     EVERY = "every", "Every judgement: each one counts by itself"
 
 
+class Promoting(models.TextChoices):
+    """When the version that a finished run has made starts to serve."""
+
+    AT_ONCE = "at_once", "At once"
+    EVALUATED = "evaluated", "After a blind evaluation that it passes"
+    BY_HAND = "by_hand", "When somebody makes it serve, on its page"
+
+
 class ProjectQuerySet(models.QuerySet):
     def current(self):
         """Not archived: work goes on in them."""
@@ -77,7 +85,20 @@ class Project(models.Model):
 
     # training
     preset = models.CharField(max_length=40, default="small", help_text="The trainer's preset for a run.")
-    promotes_finished_runs = models.BooleanField(default=True, help_text="A finished run's version starts to serve.")
+    promoting = models.CharField(max_length=10, choices=Promoting.choices, default=Promoting.AT_ONCE)
+
+    # evaluating
+    evaluates_finished_runs = models.BooleanField(
+        default=False, help_text="A finished run's version is compared blindly with the one that served."
+    )
+    evaluation_prompts = models.PositiveIntegerField(
+        default=100, validators=[MinValueValidator(1), MaxValueValidator(10_000)], help_text="Held-out prompts of an evaluation."
+    )
+    promotion_bar = models.FloatField(
+        default=0.5,
+        validators=[MinValueValidator(0.05), MaxValueValidator(0.95)],
+        help_text="The lower bound of a version's win rate must pass it.",
+    )
 
     objects = ProjectQuerySet.as_manager()
 
@@ -94,6 +115,12 @@ class Project(models.Model):
                 violation_error_message="At least one judgement per comparison is required.",
             ),
             models.CheckConstraint(condition=Q(grades__in=Grades.values), name="project_grades_are_known"),
+            models.CheckConstraint(condition=Q(promoting__in=Promoting.values), name="project_promoting_is_known"),
+            models.CheckConstraint(
+                condition=Q(promotion_bar__gt=0, promotion_bar__lt=1),
+                name="project_promotion_bar_is_a_share",
+                violation_error_message="The bar is a win rate between 0 and 1.",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from annotate.models import Assignment, Judgement, Project, User
 from annotate.models.prompt import Split
 from tests.builders import make_comparison, make_completion, make_prompt, make_version
-from training.models import Dataset, Run, RunEvent, Version
+from training.models import Dataset, Evaluation, EvaluationPair, Run, RunEvent, Version
 
 
 def make_dataset(project: Project, **fields: Any) -> Dataset:
@@ -87,6 +87,43 @@ def make_samples(project: Project, before: Version, after: Version, count: int =
         prompt = make_prompt(project, f"How long is piece {number} of string?", split=Split.HELDOUT)
         make_completion(prompt, "It is about as long as you cut it, give or take.", before, temperature=0, token_count=14)
         make_completion(prompt, "It is as long as you cut it.", after, temperature=0, token_count=9)
+
+
+def make_evaluation(candidate: Version, opponent: Version, pairs: int = 0, **fields: Any) -> Evaluation:
+    """Asked for, answered, and with the annotators: `pairs` held-out prompts with an open comparison each."""
+    project = candidate.project
+    defaults = {
+        "project": project,
+        "number": project.evaluations.count() + 1,
+        "candidate": candidate,
+        "opponent": opponent,
+        "prompts_wanted": pairs or 1,
+        "temperature": project.temperature,
+        "top_p": project.top_p,
+        "max_new_tokens": project.max_new_tokens,
+        "bar": project.promotion_bar,
+        "state": "done",
+    }
+    evaluation = Evaluation.objects.create(**defaults | fields)
+    for number in range(pairs):
+        add_evaluation_pair(evaluation, candidate_first=number % 2 == 0)
+    return evaluation
+
+
+def add_evaluation_pair(
+    evaluation: Evaluation, ours: str = "It is the candidate's.", theirs: str = "It is another.", candidate_first: bool = True
+) -> EvaluationPair:
+    """With a comparison, unless both answers are the same."""
+    prompt = make_prompt(evaluation.project, split=Split.HELDOUT)
+    candidate = make_completion(prompt, ours, evaluation.candidate)
+    opponent = make_completion(prompt, theirs, evaluation.opponent)
+    comparison = None
+    if ours != theirs:
+        first, second = (candidate, opponent) if candidate_first else (opponent, candidate)
+        comparison = make_comparison(evaluation.project, prompt, first=first, second=second, purpose="evaluate")
+    return EvaluationPair.objects.create(
+        evaluation=evaluation, prompt=prompt, candidate=candidate, opponent=opponent, comparison=comparison
+    )
 
 
 def make_judgement(project: Project, annotator: User, outcome: str = "first", **fields: Any) -> Judgement:

@@ -118,7 +118,7 @@ def test_a_run_survives_its_worker_and_ends_with_the_same_weights(project, base,
     assert connection.vendor == "sqlite"
     refill(project)
     judge_all(project, annotator, shorter)
-    project.promotes_finished_runs = False
+    project.promoting = "by_hand"
     project.save()
     hurt = start_run(project=project, overrides=QUICK | {"max_steps": 250})
 

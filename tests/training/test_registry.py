@@ -105,7 +105,7 @@ def test_a_run_without_held_out_pairs_or_signal_is_registered_too(project, var_d
 
 
 def test_a_project_may_keep_its_serving_version(project, var_dir) -> None:
-    project.promotes_finished_runs = False
+    project.promoting = "by_hand"
     project.save()
     base = builders.make_version(project, serving=True)
     registry.register_run(run=make_run(project, base))

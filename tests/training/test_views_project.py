@@ -354,7 +354,7 @@ def valid_settings(**changes) -> dict:
     return {
         "name": "Better taste", "grades": 6, "allows_tie": "on", "judgements_required": 2,
         "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4,
-        "queue_high": 8, "preset": "paper",
+        "queue_high": 8, "preset": "paper", "promoting": "by_hand", "evaluation_prompts": 50, "promotion_bar": 0.55,
     } | changes  # fmt: skip
 
 
@@ -363,7 +363,7 @@ def test_settings_are_kept(client, manager, project):
     assert client.get(SETTINGS).status_code == 200
     assert client.post(SETTINGS, valid_settings()).status_code == 302
     project.refresh_from_db()
-    assert (project.name, project.allows_both_bad, project.promotes_finished_runs) == ("Better taste", False, False)
+    assert (project.name, project.allows_both_bad, project.promoting) == ("Better taste", False, "by_hand")
     assert project.grades == 6
     assert (project.preset, project.judgements_required, project.queue_low) == ("paper", 2, 4)
 

@@ -1,0 +1,382 @@
+"""Blind evaluations: from asking for one to its verdict."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from annotate.consensus import settle
+from annotate.judging import record_judgement, take_back_last
+from annotate.models import Comparison, User
+from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.prompt import Split
+from annotate.queue import claim_comparison
+from tests import builders
+from tests.training.judges import judge_all
+from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
+from training import automation
+from training.evaluations import (
+    EvaluationRefused,
+    decide,
+    decide_evaluations,
+    evaluate_finished_runs,
+    opponent_of,
+    start_evaluation,
+    stop_evaluation,
+)  # fmt: skip
+from training.models import Evaluation, EvaluationPair, Version
+from training.models.evaluation import Verdict
+from training.models.job import JobState
+from training.registry import promote, serving_version
+from training.standings import standing_of
+
+
+@pytest.fixture
+def serving(project) -> Version:
+    return builders.make_version(project, serving=True)
+
+
+@pytest.fixture
+def newer(project, serving) -> Version:
+    return make_trained(project, serving)
+
+
+@pytest.fixture
+def heldout(project):
+    return [builders.make_prompt(project, split=Split.HELDOUT) for _ in range(6)]
+
+
+def candidates(a: str, b: str) -> str:
+    return "a" if "candidate" in a else "b"
+
+
+def others(a: str, b: str) -> str:
+    return "b" if "candidate" in a else "a"
+
+
+def judge_some(project, annotator: User, choose: Callable[[str, str], str], number: int) -> None:
+    for _ in range(number):
+        assignment = claim_comparison(project=project, annotator=annotator)
+        first, second = assignment.comparison.first.text, assignment.comparison.second.text
+        a, b = (second, first) if assignment.swapped else (first, second)
+        record_judgement(annotator=annotator, assignment_id=assignment.pk, key=uuid.uuid4(), choice=choose(a, b))
+
+
+# -- asking for one ----------------------------------------------------------------------------------------
+
+
+def test_one_is_queued_with_the_projects_settings(project, serving, newer, heldout, manager) -> None:
+    project.temperature, project.evaluation_prompts, project.promotion_bar = 0.7, 4, 0.6
+    project.save()
+    newer.refresh_from_db()
+    evaluation = start_evaluation(candidate=newer, opponent=serving, by=manager)
+    assert (evaluation.number, evaluation.prompts_wanted, evaluation.temperature, evaluation.bar) == (1, 4, 0.7, 0.6)
+    assert evaluation.state == JobState.QUEUED and evaluation.is_open and not evaluation.promotes
+    assert automation._tasks_for(automation.tasks.evaluate, evaluation.pk).count() == 1
+
+
+def test_what_makes_no_sense_is_refused(project, serving, newer, heldout) -> None:
+    elsewhere = builders.make_version(builders.make_project())
+    for wrong, words in (
+        ({"opponent": newer}, "with itself"), ({"opponent": elsewhere}, "same project"), ({"prompts": 0}, "At least one"),
+        ({"best_of": 0}, "best of 1 to"), ({"candidate": serving, "opponent": newer, "best_of": 4}, "no implicit reward"),
+    ):  # fmt: skip
+        with pytest.raises(EvaluationRefused, match=words):
+            start_evaluation(**{"candidate": newer, "opponent": serving} | wrong)
+    assert start_evaluation(candidate=newer, opponent=newer, best_of=4).best_of == 4
+    start_evaluation(candidate=newer, opponent=serving)
+    with pytest.raises(EvaluationRefused, match="already"):
+        start_evaluation(candidate=newer, opponent=serving)
+    assert Evaluation.objects.count() == 2
+
+
+def test_without_a_held_out_prompt_there_is_nothing_to_compare_on(project, serving, newer) -> None:
+    builders.make_prompt(project, split=Split.TRAIN)
+    with pytest.raises(EvaluationRefused, match="No prompt is held out"):
+        start_evaluation(candidate=newer, opponent=serving)
+
+
+def test_the_opponent_is_what_serves_else_the_parent(project, serving, newer) -> None:
+    assert opponent_of(newer) == serving and opponent_of(serving) is None
+    promote(version=newer)
+    assert opponent_of(newer) == serving and opponent_of(serving) == newer
+
+
+# -- how it stands -----------------------------------------------------------------------------------------
+
+
+def test_counts_by_hand(project, serving, newer, annotator) -> None:
+    """Four prompts: won (as first), lost (as second), tied, and one to which both say the same; one more waits."""
+    evaluation = make_evaluation(newer, serving)
+    for candidate_first in (True, False, True, True):
+        add_evaluation_pair(evaluation, candidate_first=candidate_first)
+    add_evaluation_pair(evaluation, "The same.", "The same.")
+    first, second, third, _ = Comparison.objects.order_by("pk")
+    for comparison, outcome in ((first, "first"), (second, "first"), (third, "tie")):
+        assert claim_comparison(project=project, annotator=annotator).comparison == comparison
+        assignment = comparison.assignments.get()
+        assignment.swapped = False
+        assignment.save()
+        choice = {"first": "a", "tie": "tie"}[outcome]
+        record_judgement(annotator=annotator, assignment_id=assignment.pk, key=uuid.uuid4(), choice=choice)
+    standing = standing_of(evaluation)
+    assert (standing.wins, standing.losses, standing.ties, standing.waiting, standing.identical) == (1, 1, 1, 1, 1)
+    assert standing.rate == pytest.approx(0.5) and standing.low <= 0.5 <= standing.high and standing.bounds.holds(0.5)
+    take_back_last(project=project, annotator=annotator)
+    assert standing_of(evaluation).judged == 2
+    judge_all(project, annotator, candidates)
+    after = standing_of(evaluation)
+    assert after.judged == 5 and after.outcomes == [1.0, 0.0, 1.0, 1.0, 0.5] and after.controlled.value > 0.5
+
+
+def test_a_prompt_counts_when_it_has_all_its_judgements_and_as_their_mean(project, serving, newer) -> None:
+    project.judgements_required = 2
+    project.save()
+    newer.refresh_from_db()
+    evaluation = make_evaluation(newer, serving, pairs=1)
+    one, two = (builders.make_member(project, "annotator") for _ in range(2))
+    judge_all(project, one, candidates)
+    assert standing_of(evaluation).judged == 0 and decide(evaluation=evaluation) == Verdict.NONE
+    judge_all(project, two, others)
+    assert standing_of(evaluation).outcomes == [0.5]
+
+
+def test_answers_that_are_the_same_come_in_at_the_pace_of_the_others(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=4)
+    for _ in range(2):
+        add_evaluation_pair(evaluation, "The same.", "The same.")
+    lengths = [standing_of(evaluation).judged]
+    for _ in range(4):
+        judge_some(project, annotator, candidates, 1)
+        lengths.append(standing_of(evaluation).judged)
+    assert lengths == [0, 1, 3, 4, 6]
+
+
+def test_a_standing_costs_two_queries_however_many_judgements_there_are(
+    project, serving, newer, annotator, django_assert_num_queries
+) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=12)
+    judge_all(project, annotator, candidates)
+    with django_assert_num_queries(2):
+        assert standing_of(evaluation).judged == 12
+
+
+# -- its verdict -------------------------------------------------------------------------------------------
+
+
+def test_one_that_plainly_wins_ends_early_serves_and_leaves_nothing_in_the_queue(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=40, promotes=True)
+    while not decide(evaluation=evaluation):
+        judge_some(project, annotator, candidates, 1)
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.PASSED and evaluation.decided_at and 6 <= evaluation.figures["prompts"] < 25
+    assert evaluation.figures["always_low"] > 0.5 and not evaluation.is_open
+    states = Comparison.objects.values_list("state", flat=True)
+    assert set(states) == {ComparisonState.DONE, ComparisonState.RETIRED}
+    assert claim_comparison(project=project, annotator=annotator) is None
+    assert serving_version(project) == newer and "evaluation 1: it wins 100 %" in project.promotions.first().why
+
+
+def test_one_that_cannot_pass_any_more_ends_early_too(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=40, promotes=True)
+    judge_some(project, annotator, others, 30)
+    assert decide(evaluation=evaluation) == Verdict.MISSED
+    assert serving_version(project) == serving and not Comparison.objects.open().exists()
+
+
+def test_one_that_stays_even_is_undecided_when_all_is_judged(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=6, promotes=True)
+    judge_some(project, annotator, candidates, 3)
+    judge_some(project, annotator, others, 2)
+    decide_evaluations()
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.NONE
+    judge_some(project, annotator, others, 1)
+    decide_evaluations()
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.UNDECIDED and serving_version(project) == serving
+
+
+def test_nobody_is_promoted_over_a_version_it_was_not_measured_against(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=30, promotes=True)
+    judge_some(project, annotator, candidates, 30)
+    third = builders.make_version(project)
+    promote(version=third)
+    assert decide(evaluation=evaluation) == Verdict.PASSED and serving_version(project) == third
+
+
+def test_a_pair_on_somebodys_screen_is_retired_once_it_is_off_it(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=3)
+    assignment = claim_comparison(project=project, annotator=annotator)
+    assert stop_evaluation(evaluation=evaluation) and not stop_evaluation(evaluation=evaluation)
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.STOPPED and Comparison.objects.open().count() == 1
+    record_judgement(annotator=annotator, assignment_id=assignment.pk, key=uuid.uuid4(), choice="a")
+    decide_evaluations()
+    assert not Comparison.objects.open().exists() and standing_of(evaluation).judged == 1
+
+
+def test_one_that_still_waits_for_a_worker_is_cancelled_at_once(project, serving, newer, heldout) -> None:
+    evaluation = start_evaluation(candidate=newer, opponent=serving)
+    assert stop_evaluation(evaluation=evaluation)
+    evaluation.refresh_from_db()
+    assert evaluation.state == JobState.CANCELLED and not evaluation.is_open
+    start_evaluation(candidate=newer, opponent=serving)
+
+
+def test_its_judgements_never_become_triples(project, serving, newer, annotator) -> None:
+    make_evaluation(newer, serving, pairs=4)
+    assert judge_all(project, annotator, candidates) == 4
+    assert settle(project=project).triples == []
+
+
+# -- by itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "promotes"),
+    [({"evaluates_finished_runs": True}, False), ({"promoting": "evaluated"}, True), ({}, None)],
+    ids=["asked for", "to promote", "not wanted"],
+)
+def test_a_finished_runs_version_is_evaluated_once(project, serving, newer, heldout, settings, promotes) -> None:
+    for name, value in settings.items():
+        setattr(project, name, value)
+    project.save()
+    for _ in range(2):
+        evaluate_finished_runs()
+    found = list(Evaluation.objects.values_list("candidate", "opponent", "promotes", "started_by"))
+    assert found == ([] if promotes is None else [(newer.pk, serving.pk, promotes, None)])
+
+
+def test_nothing_is_evaluated_by_itself_without_a_held_out_prompt_or_an_opponent(project) -> None:
+    project.evaluates_finished_runs = True
+    project.save()
+    base = builders.make_version(project)
+    evaluate_finished_runs()
+    make_trained(project, base)
+    evaluate_finished_runs()
+    assert not Evaluation.objects.exists()
+
+
+# -- the worker's part -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_models(base, var_dir, project):
+    from tests.trainer.tiny import make_tiny_model
+
+    make_tiny_model(var_dir / "models" / "child", seed=1)
+    for split in [Split.HELDOUT] * 5 + [Split.TRAIN] * 5:
+        builders.make_prompt(project, split=split)
+    base.project.refresh_from_db()
+    return make_trained(project, base, directory="models/child"), base
+
+
+def answer(evaluation: Evaluation, **options) -> None:
+    from training.evaluation_answers import run_evaluation
+
+    run_evaluation(evaluation.pk, **options)
+    evaluation.refresh_from_db()
+    assert evaluation.state == JobState.DONE, evaluation.error
+
+
+@pytest.mark.torch
+def test_both_answer_the_same_held_out_prompts(project, two_models) -> None:
+    newer, older = two_models
+    evaluation = start_evaluation(candidate=newer, opponent=older, prompts=4)
+    answer(evaluation)
+    pairs = list(EvaluationPair.objects.select_related("prompt", "candidate", "opponent", "comparison"))
+    assert len(pairs) == 4 and evaluation.progress == evaluation.total == 8 and evaluation.is_judged
+    for pair in pairs:
+        assert pair.prompt.split == Split.HELDOUT and pair.candidate.version == newer and pair.opponent.version == older
+        assert {pair.comparison.first, pair.comparison.second} == {pair.candidate, pair.opponent}
+        assert pair.comparison.purpose == Purpose.EVALUATE and pair.comparison.free_places == 1
+        assert pair.candidate.temperature == project.temperature and pair.candidate.prompt == pair.prompt
+
+
+@pytest.mark.torch
+def test_answers_with_the_same_settings_are_used_again_and_others_are_not(project, two_models) -> None:
+    newer, older = two_models
+    first = start_evaluation(candidate=newer, opponent=older)
+    answer(first)
+    stop_evaluation(evaluation=first)
+    written = newer.completions.count(), older.completions.count()
+    assert written == (5, 5)
+    again = start_evaluation(candidate=newer, opponent=older)
+    answer(again)
+    assert (newer.completions.count(), older.completions.count()) == written and again.pairs.count() == 5
+    project.temperature = 0.8
+    project.save()
+    newer.project.refresh_from_db()
+    stop_evaluation(evaluation=again)
+    answer(start_evaluation(candidate=newer, opponent=older))
+    assert (newer.completions.count(), older.completions.count()) == (10, 10)
+
+
+@pytest.mark.torch
+def test_one_that_is_taken_up_again_goes_on_where_it_was(project, two_models) -> None:
+    from training import jobs
+    from training.stopping import Stopped
+
+    newer, older = two_models
+    evaluation = start_evaluation(candidate=newer, opponent=older)
+
+    def until_the_other_has_answered() -> None:
+        if older.completions.exists():
+            raise Stopped
+
+    from training.evaluation_answers import run_evaluation
+
+    run_evaluation(evaluation.pk, check=until_the_other_has_answered)
+    evaluation.refresh_from_db()
+    assert evaluation.state == JobState.QUEUED and not EvaluationPair.objects.exists()
+    kept = set(older.completions.values_list("pk", flat=True))
+    assert len(kept) == 5
+    assert jobs.claim(kind=Evaluation, pk=evaluation.pk + 1) is None
+    answer(evaluation)
+    assert set(older.completions.values_list("pk", flat=True)) == kept and evaluation.pairs.count() == 5
+
+
+@pytest.mark.torch
+def test_versions_that_say_the_same_tie_and_nobody_is_asked(project, two_models, var_dir) -> None:
+    newer, older = two_models
+    answer(start_evaluation(candidate=newer, opponent=older))
+    for mine, theirs in zip(newer.completions.order_by("prompt"), older.completions.order_by("prompt"), strict=True):
+        mine.text = f" {theirs.text}\n"
+        mine.save()
+    stop_evaluation(evaluation=Evaluation.objects.get())
+    evaluation = start_evaluation(candidate=newer, opponent=older)
+    answer(evaluation)
+    assert not Comparison.objects.filter(evaluation_pair__evaluation=evaluation).exists()
+    assert decide(evaluation=evaluation) == Verdict.UNDECIDED and evaluation.figures["rate"] == 0.5
+
+
+@pytest.mark.torch
+def test_a_missing_model_fails_in_words(project, two_models) -> None:
+    newer, older = two_models
+    Version.objects.filter(pk=newer.pk).update(directory="models/gone")
+    evaluation = start_evaluation(candidate=newer, opponent=older)
+    from training.evaluation_answers import run_evaluation
+
+    run_evaluation(evaluation.pk)
+    evaluation.refresh_from_db()
+    assert evaluation.state == JobState.FAILED and "gone" in evaluation.error and not evaluation.is_open
+
+
+@pytest.mark.torch
+def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_models) -> None:
+    from training.evaluation_answers import best_by_reward, rewards_of
+    from training.sampling import Request, encode_prompt, load_policy, sample, score
+
+    newer, older = two_models
+    answer(start_evaluation(candidate=newer, opponent=newer, best_of=4))
+    assert newer.completions.filter(best_of=4).count() == newer.completions.filter(best_of=1).count() == 5
+    policy, prompt = load_policy(newer.path), project.prompts.heldout().first()
+    requests = [Request(prompt.messages, seed, max_new_tokens=8) for seed in range(6)]
+    drawn = list(zip(requests, sample(policy.model, policy.tokenizer, requests), strict=True))
+    rewards = rewards_of(newer, policy, prompt, [each for _, each in drawn])
+    ids = encode_prompt(policy.tokenizer, prompt.messages)
+    for (_, each), reward in zip(drawn, rewards, strict=True):
+        (theirs,) = score(load_policy(older.path).model, [(ids, each.token_ids)])
+        assert reward == pytest.approx(each.logprob - theirs, abs=1e-3)
+    assert len(set(rewards)) > 1 and rewards[drawn.index(best_by_reward(newer, policy, prompt, drawn))] == max(rewards)

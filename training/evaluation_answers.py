@@ -1,0 +1,229 @@
+"""The worker's part of an evaluation: both versions answer its prompts, and the pairs go into the queue, all at once.
+
+Each answer is stored as soon as it is there, and what is stored is used: an evaluation that is taken up again goes on, and a
+version that has answered a prompt with the same sampling settings before is not asked again.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.models import Comparison, Completion, Project, Prompt
+from annotate.models.comparison import Purpose
+from training import jobs
+from training.base_models import ModelError
+from training.generation import Interrupted, seed_of
+from training.jobs import LostClaim
+from training.models import Evaluation, EvaluationPair, Version
+from training.sampling import Policy, Request, Sample, encode_prompt, load_policy, sample, score
+from training.stopping import Stopped
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16  # answers at once
+MOST_TRIES = 3  # to get an answer that is not empty
+ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
+
+Drawn = tuple[Request, Sample]
+
+
+def run_evaluation(evaluation_id: int, *, check: Callable[[], None] = lambda: None) -> None:
+    """The task: claim the evaluation and write its answers. Does nothing if it is not queued.
+
+    `check` is called before each token; when it raises Stopped, the evaluation goes back into the queue.
+    """
+    evaluation = jobs.claim(kind=Evaluation, pk=evaluation_id)
+    if evaluation is None:
+        return
+    try:
+        write_answers(evaluation=evaluation, check=check)
+    except Interrupted:
+        jobs.cancelled(job=evaluation)
+    except Stopped:
+        jobs.release(job=evaluation)
+    except LostClaim as lost:
+        logger.warning("%s", lost)
+    except ModelError as error:
+        jobs.fail(job=evaluation, error=str(error))
+    except Exception as error:
+        logger.exception("%s of %s failed", evaluation, evaluation.project.slug)
+        jobs.fail(job=evaluation, error=f"{type(error).__name__}: {error}. The worker's log has the details; start it again.")
+    except BaseException:  # the worker is being stopped at once: another goes on
+        jobs.release(job=evaluation)
+        raise
+
+
+def write_answers(*, evaluation: Evaluation, check: Callable[[], None] = lambda: None) -> None:
+    """Raises Interrupted (cancelled), LostClaim, ModelError, and what `check` raises."""
+    prompts = choose_prompts(evaluation)
+    jobs.heartbeat(job=evaluation, total=2 * len(prompts))
+    pulse = _pulse(evaluation, check)
+    refusals: list[str] = []
+    theirs = _answers(evaluation, evaluation.opponent, prompts, 1, refusals, pulse)
+    ours = _answers(evaluation, evaluation.candidate, prompts, evaluation.best_of, refusals, pulse)
+    both = [(prompt, ours[prompt.pk], theirs[prompt.pk]) for prompt in prompts if prompt.pk in ours and prompt.pk in theirs]
+    if not both:
+        reason = f"The first: {refusals[0]}" if refusals else "Every answer was empty."
+        jobs.fail(job=evaluation, error=f"Not one of the {len(prompts)} held-out prompts got two answers. {reason}")
+        return
+    store_pairs(evaluation=evaluation, both=both, left_out=len(prompts) - len(both))
+
+
+def choose_prompts(evaluation: Evaluation) -> list[Prompt]:
+    """Held-out ones, in an order that the evaluation's id shuffles: the same each time it is asked for."""
+    found = evaluation.project.prompts.heldout().order_by("pk").values_list("pk", flat=True)
+    chosen = sorted(found, key=lambda pk: seed_of(evaluation.pk, pk))[: evaluation.prompts_wanted]
+    by_pk = Prompt.objects.in_bulk(chosen)
+    return [by_pk[pk] for pk in chosen]
+
+
+@transaction.atomic
+def store_pairs(*, evaluation: Evaluation, both: Sequence[tuple[Prompt, Completion, Completion]], left_out: int = 0) -> None:
+    """(prompt, candidate's answer, opponent's) into the queue, and the job is done: together or not at all.
+
+    The stored order is drawn for each, though annotators see an order of their own anyway.
+    """
+    jobs.finish(job=evaluation, progress=evaluation.total, left_out=left_out)  # first: after a lost claim nothing is written
+    required = Project.objects.values_list("judgements_required", flat=True).get(pk=evaluation.project_id)
+    toss = random.Random(evaluation.pk)
+    for prompt, candidate, opponent in both:
+        comparison = None
+        if candidate.text.strip() != opponent.text.strip():
+            first, second = (candidate, opponent) if toss.random() < 0.5 else (opponent, candidate)
+            comparison = Comparison.objects.create(
+                project_id=evaluation.project_id,
+                prompt=prompt,
+                first=first,
+                second=second,
+                purpose=Purpose.EVALUATE,
+                judgements_required=required,
+                free_places=required,
+            )
+        EvaluationPair.objects.create(
+            evaluation=evaluation, prompt=prompt, candidate=candidate, opponent=opponent, comparison=comparison
+        )
+
+
+# -- one version's answers ---------------------------------------------------------------------------------
+
+
+def _answers(
+    evaluation: Evaluation, version: Version, prompts: Sequence[Prompt], best_of: int, refusals: list[str],
+    pulse: Callable[[], None],
+) -> dict[int, Completion]:  # fmt: skip
+    """By the prompt's id. What a version has answered with these settings before is used again."""
+    answers = _known_answers(evaluation, version, prompts, best_of)
+    jobs.heartbeat(job=evaluation, progress=evaluation.progress + len(answers))
+    waiting = [prompt for prompt in prompts if prompt.pk not in answers]
+    if not waiting:
+        return answers
+    policy = load_policy(version.path, serve_dtype=version.serve_dtype)
+    size = max(1, BATCH // best_of)
+    for start in range(0, len(waiting), size):
+        batch = waiting[start : start + size]
+        drawn = _draw(evaluation, version, policy, batch, best_of, refusals, pulse)
+        with transaction.atomic():
+            jobs.heartbeat(job=evaluation, progress=evaluation.progress + len(batch))
+            for prompt, (request, answer) in drawn:
+                answers[prompt.pk] = _store(prompt, version, request, answer, best_of, policy)
+    return answers
+
+
+def _known_answers(evaluation: Evaluation, version: Version, prompts: Sequence[Prompt], best_of: int) -> dict[int, Completion]:
+    found: dict[int, Completion] = {}
+    for start in range(0, len(prompts), ROWS_AT_ONCE):
+        answers = version.completions.filter(
+            prompt__in=[prompt.pk for prompt in prompts[start : start + ROWS_AT_ONCE]],
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+            max_new_tokens=evaluation.max_new_tokens,
+            best_of=best_of,
+        )
+        for answer in answers.order_by("pk"):
+            found.setdefault(answer.prompt_id, answer)
+    return found
+
+
+def _draw(
+    evaluation: Evaluation, version: Version, policy: Policy, prompts: Sequence[Prompt], best_of: int, refusals: list[str],
+    pulse: Callable[[], None],
+) -> Iterator[tuple[Prompt, Drawn]]:  # fmt: skip
+    """The best of `best_of` answers to each prompt, none of them empty; prompts that get none are left out."""
+    waiting = list(prompts)
+    for attempt in range(MOST_TRIES):
+        requests = [
+            Request(
+                messages=prompt.messages,
+                seed=seed_of(evaluation.pk, version.pk, best_of, prompt.pk, attempt, number),
+                temperature=evaluation.temperature,
+                top_p=evaluation.top_p,
+                max_new_tokens=evaluation.max_new_tokens,
+            )
+            for prompt in waiting
+            for number in range(best_of)
+        ]
+        answers = sample(policy.model, policy.tokenizer, requests, batch_size=BATCH, before_each=pulse)
+        drawn = list(zip(requests, answers, strict=True))
+        empty = []
+        for place, prompt in enumerate(waiting):
+            mine = drawn[place * best_of : (place + 1) * best_of]
+            if error := mine[0][1].error:
+                refusals.append(error)
+            elif good := [each for each in mine if each[1].text.strip()]:
+                yield prompt, good[0] if best_of == 1 else best_by_reward(version, policy, prompt, good)
+            else:
+                empty.append(prompt)
+        waiting = empty
+        if not waiting:
+            return
+
+
+def best_by_reward(version: Version, policy: Policy, prompt: Prompt, drawn: Sequence[Drawn]) -> Drawn:
+    """The one with the greatest log π(y|x) − log π_ref(y|x): β scales all alike."""
+    rewards = rewards_of(version, policy, prompt, [answer for _, answer in drawn])
+    return drawn[max(range(len(drawn)), key=rewards.__getitem__)]
+
+
+def rewards_of(version: Version, policy: Policy, prompt: Prompt, answers: Sequence[Sample]) -> list[float]:
+    """Implicit rewards over β, in nats: log π(y|x) − log π_ref(y|x), π_ref being the reference of the version's run."""
+    reference = version.run.reference
+    against = load_policy(reference.path, serve_dtype=reference.serve_dtype)
+    pairs = [(encode_prompt(policy.tokenizer, prompt.messages), answer.token_ids) for answer in answers]
+    mine, theirs = score(policy.model, pairs), score(against.model, pairs)
+    return [ours - other for ours, other in zip(mine, theirs, strict=True)]
+
+
+def _store(prompt: Prompt, version: Version, request: Request, answer: Sample, best_of: int, policy: Policy) -> Completion:
+    return Completion.objects.create(
+        prompt=prompt,
+        version=version,
+        text=answer.text,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        max_new_tokens=request.max_new_tokens,
+        seed=request.seed,
+        best_of=best_of,
+        dtype=policy.dtype,
+        token_count=answer.token_count,
+        finish_reason=answer.finish_reason,
+        logprob=answer.logprob,
+    )
+
+
+def _pulse(evaluation: Evaluation, check: Callable[[], None]) -> Callable[[], None]:
+    """Called before each token: a heartbeat now and then, and a stop when somebody has cancelled or the worker ends."""
+    last = timezone.now()
+
+    def beat() -> None:
+        nonlocal last
+        check()
+        if (timezone.now() - last).total_seconds() >= settings.HEARTBEAT_SECONDS:
+            last = timezone.now()
+            if jobs.heartbeat(job=evaluation):
+                raise Interrupted
+
+    return beat
