@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, MistralConfig, Qwen2Config, Qwen3Config
 
-from training.dpo import attention, head
-from training.dpo.attention import block_mask, layout_of
+from training.dpo import attention_cpu, head
+from training.dpo.attention import block_mask
 from training.dpo.head import tiled_logprobs
 from training.dpo.logprobs import AGREEMENT, ForwardPath, Precision, Scorer, attend_with, choose_path, token_logprobs
 from training.dpo.model import load_model
-from training.dpo.packing import fill_packs, make_pack, packed_length
+from training.dpo.packing import Pack, fill_packs, make_pack, packed_length
 from training.dpo.tokens import Example
 
 CPU = torch.device("cpu")
@@ -60,9 +61,8 @@ def test_packs_are_filled_first_fit_decreasing() -> None:
 
 
 def test_who_sees_whom() -> None:
-    """The CPU's masks and the GPU's block mask against the rule, token by token."""
+    """The GPU's block mask and the CPU's calls against the rule, token by token."""
     pack = make_pack(SHORT, CPU)
-    layout = layout_of(pack)
     owner = [(0, "x")] * 3 + [(0, "w")] * 2 + [(0, "l")] + [(1, "x")] * 2 + [(1, "l")] * 3
 
     def may(query: int, key: int) -> bool:
@@ -73,9 +73,31 @@ def test_who_sees_whom() -> None:
     mask = block_mask(pack)
     seen = torch.tensor([[bool(mask.mask_mod(0, 0, torch.tensor(q), torch.tensor(k))) for k in range(11)] for q in range(11)])
     assert torch.equal(seen, expected)
-    assert [tuple(each.shape) for each in layout.masks] == [(1, 4), (3, 5)]
-    assert torch.equal(layout.masks[0], expected[5:6][:, [0, 1, 2, 5]])
-    assert torch.equal(layout.masks[1], expected[8:][:, [6, 7, 8, 9, 10]])
+    ours, theirs = made_heads(pack), made_heads(pack)
+    by_calls = attention_cpu.attend(*ours, pack.spans, None)
+    by_mask = F.scaled_dot_product_attention(*theirs, attn_mask=expected, enable_gqa=True).transpose(1, 2)
+    assert torch.allclose(by_calls, by_mask, atol=1e-12)
+    slope = torch.randn(by_mask.shape, dtype=torch.float64)
+    by_calls.backward(slope)
+    by_mask.backward(slope)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.grad is not None and other.grad is not None and torch.allclose(one.grad, other.grad, atol=1e-12)
+
+
+def made_heads(pack: Pack) -> list[torch.Tensor]:
+    """Four query heads and two key and value heads, laid out as a model's projections give them. The same each time."""
+    torch.manual_seed(0)
+    return [torch.randn(1, pack.tokens, heads, 8, dtype=torch.float64).transpose(1, 2).requires_grad_() for heads in (4, 2, 2)]
+
+
+def test_attention_under_autocast_is_in_one_arithmetic() -> None:
+    """Query and key may come in float32 (from a norm of their own) where the value is in bfloat16 already."""
+    pack = make_pack(MIXED, CPU)
+    query, key, value = made_heads(pack)
+    exact = attention_cpu.attend(query, key, value, pack.spans, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = attention_cpu.attend(query.float(), key.float(), value.bfloat16(), pack.spans, None)
+    assert rough.dtype == torch.bfloat16 and torch.allclose(rough.double(), exact, atol=0.05)
 
 
 def test_packed_equals_plain_to_the_last_digits(model: Any) -> None:
@@ -168,8 +190,8 @@ def test_a_sliding_window_takes_the_plain_path() -> None:
 
 
 def test_a_model_that_gives_other_numbers_takes_the_plain_path(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = attention._attend_by_pair
-    monkeypatch.setattr(attention, "_attend_by_pair", lambda *a: real(*a) * 1.001)
+    real = attention_cpu.attend
+    monkeypatch.setattr(attention_cpu, "attend", lambda *a: real(*a) * 1.001)
     path, reason = choose_path(model.float(), MIXED, CPU, 100)
     assert not path.packed and "differ by" in reason
     assert AGREEMENT == 1e-4
@@ -181,8 +203,7 @@ def test_flex_attention_gives_the_same(model: Any) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     pack = make_pack(MIXED, CPU)
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(1, heads, pack.tokens, 8) for heads in (4, 2, 2))
-    by_pair = attention._attend_by_pair(query, key, value, layout_of(pack), None)
+    query, key, value = (each.detach().float() for each in made_heads(pack))
+    by_pair = attention_cpu.attend(query, key, value, pack.spans, None)
     by_blocks = flex_attention(query, key, value, block_mask=block_mask(pack), enable_gqa=True)
-    assert torch.allclose(by_pair, by_blocks, atol=1e-5)
+    assert torch.allclose(by_pair.transpose(1, 2), by_blocks, atol=1e-5)

@@ -1,18 +1,17 @@
 """Attention within a pack: each answer sees its own prompt and itself, and nothing of any other pair.
 
-On the CPU two calls per pair: prompt and chosen answer are one causal row; the rejected answer looks at the prompt and itself.
-On a GPU one FlexAttention call over the whole pack with a block-sparse mask.
+On the CPU a few calls per pair (attention_cpu.py). On a GPU one FlexAttention call over the whole pack with a block-sparse mask.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from transformers import AttentionInterface
 
+from training.dpo import attention_cpu
 from training.dpo.packing import Pack
 
 NAME = "prefloop_packed"
@@ -26,21 +25,14 @@ class CannotPack(Exception):
 
 @dataclass
 class Layout:
-    """The mask of one pack, made once and used by every layer."""
+    """What may see what in one pack, made once and used by every layer."""
 
     pack: Pack
-    masks: list[torch.Tensor] = field(default_factory=list)  # CPU: per pair (rejected, prompt + rejected), True where seen
     blocks: Any = None  # GPU: FlexAttention's block mask
 
 
 def layout_of(pack: Pack) -> Layout:
-    device = pack.input_ids_T.device
-    if device.type == "cuda":
-        return Layout(pack, blocks=block_mask(pack))
-    masks = [
-        torch.ones(span.rejected, span.prompt + span.rejected, dtype=torch.bool).tril(diagonal=span.prompt) for span in pack.spans
-    ]
-    return Layout(pack, masks=masks)
+    return Layout(pack, blocks=block_mask(pack) if pack.input_ids_T.device.type == "cuda" else None)
 
 
 def packed_attention(
@@ -50,31 +42,9 @@ def packed_attention(
     """transformers' attention interface: (1, H, T, D), (1, K, T, D), (1, K, T, D) → (1, T, H, D). Raises CannotPack."""
     if layout is None or attention_mask is not None or (strange := [name for name in NOT_DONE if asked.get(name) is not None]):
         raise CannotPack(f"its attention asks for {', '.join(strange)}" if layout else "its layers do not pass the layout on")
-    attend = _attend_by_blocks if layout.blocks is not None else _attend_by_pair
-    return attend(query, key, value, layout, scaling).transpose(1, 2).contiguous(), None
-
-
-def _attend_by_pair(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float | None
-) -> torch.Tensor:
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    parts = []
-    for span, mask in zip(layout.pack.spans, layout.masks, strict=True):
-        prompt, middle = span.start + span.prompt, span.start + span.prompt + span.chosen
-        row = slice(span.start, middle)
-        parts.append(
-            F.scaled_dot_product_attention(query[:, :, row], key[:, :, row], value[:, :, row], is_causal=True, scale=scaling)
-        )
-        if span.rejected:
-            keys, values = (
-                torch.cat([each[:, :, span.start : prompt], each[:, :, middle : span.end]], dim=2) for each in (key, value)
-            )
-            parts.append(
-                F.scaled_dot_product_attention(query[:, :, middle : span.end], keys, values, attn_mask=mask, scale=scaling)
-            )
-    return torch.cat(parts, dim=2)
+    if layout.blocks is None:
+        return attention_cpu.attend(query, key, value, layout.pack.spans, scaling), None
+    return _attend_by_blocks(query, key, value, layout, scaling).transpose(1, 2).contiguous(), None
 
 
 def _attend_by_blocks(
