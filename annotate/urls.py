@@ -3,8 +3,8 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from .api.judging import JudgementView, NextView
-from .views import compare, data, guidelines, members, people, projects, quality
+from .api.urls import urlpatterns as api
+from .views import compare, data, guidelines, members, people, projects, quality, tokens
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -18,6 +18,8 @@ urlpatterns = [
     path("projects/<slug:slug>/guidelines/edit/", guidelines.guidelines_edit, name="guidelines_edit"),
     path("projects/<slug:slug>/guidelines/history/", guidelines.guidelines_history, name="guidelines_history"),
     path("projects/<slug:slug>/guidelines/read/", guidelines.guidelines_read, name="guidelines_read"),
+    path("account/tokens/", tokens.tokens, name="tokens"),
+    path("account/tokens/<int:token_id>/revoke/", tokens.token_revoke, name="token_revoke"),
     path("projects/<slug:slug>/compare/", compare.compare, name="compare"),
     path("projects/<slug:slug>/compare/next/", compare.compare_next, name="compare_next"),
     path("projects/<slug:slug>/compare/judge/", compare.compare_judge, name="compare_judge"),
@@ -37,6 +39,5 @@ urlpatterns = [
     path("projects/<slug:slug>/members/<int:user_id>/link/", members.member_link, name="member_link"),
     path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),
     path("projects/<slug:slug>/members/<int:user_id>/remove/", members.member_remove, name="member_remove"),
-    path("api/v1/projects/<slug:slug>/next/", NextView.as_view(), name="api_next"),
-    path("api/v1/projects/<slug:slug>/judgements/", JudgementView.as_view(), name="api_judgements"),
+    *api,
 ]

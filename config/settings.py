@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "annotate",
     "training",
     "rest_framework",
+    "drf_spectacular",
     "django_htmx",
     "django_tasks",
     "django_tasks_db",
@@ -176,11 +177,26 @@ if not (DEBUG or TESTING):
 
 # -- API -------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "annotate.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",  # the only one that CSRF is asked of
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "annotate.api.schema.Schema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["annotate.api.errors.ShallowJSONParser"],
     "EXCEPTION_HANDLER": "annotate.api.errors.exception_handler",
+}
+API_RATE = env.str("API_RATE", default="600/min")  # requests of one token, or one person's browser, to each web process
+API_WORK_RATE = env.str("API_WORK_RATE", default="30/min")  # of those, such as start a run, a generation, a scoring
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Prefloop",
+    "VERSION": "1",
+    "DESCRIPTION": "Everything the pages can do, for programs. How to begin, and what holds for all of it: docs/api.md.",
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
 }
 
 # -- language, time, logs --------------------------------------------------------------------------------

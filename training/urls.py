@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from training.api import views as api
+from training.api.urls import urlpatterns as api
 from training.views import project, runs, versions
 
 urlpatterns = [
@@ -17,10 +17,5 @@ urlpatterns = [
     path("projects/<slug:slug>/versions/", versions.versions, name="versions"),
     path("projects/<slug:slug>/versions/<int:number>/", versions.version, name="version"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
-    path("api/v1/projects/<slug:slug>/runs/", api.RunsView.as_view(), name="api_runs"),
-    path("api/v1/projects/<slug:slug>/runs/<int:number>/", api.RunView.as_view(), name="api_run"),
-    path("api/v1/projects/<slug:slug>/runs/<int:number>/events/", api.RunEventsView.as_view(), name="api_run_events"),
-    path("api/v1/projects/<slug:slug>/runs/<int:number>/cancel/", api.CancelRunView.as_view(), name="api_run_cancel"),
-    path("api/v1/projects/<slug:slug>/versions/", api.VersionsView.as_view(), name="api_versions"),
-    path("api/v1/projects/<slug:slug>/versions/<int:number>/promote/", api.PromoteView.as_view(), name="api_version_promote"),
+    *api,
 ]

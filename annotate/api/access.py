@@ -1,21 +1,35 @@
-"""The same rule as `annotate.access`, for the API's views."""
+"""The same rule as `annotate.access`, for the API's views; and what a token may do at most."""
 
 from django.http import Http404
 from rest_framework.exceptions import NotFound, PermissionDenied
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ..access import find_membership, is_allowed
+from ..access import Right, find_membership, is_allowed
+from ..models import Token
 from ..models.project import Role
+from ..models.token import Scope
 
 
-class ProjectPermission(IsAuthenticated):
-    """Sets `request.project` and `request.role` from the URL's `slug`; the view names its right in `may`:
+class SignedIn(IsAuthenticated):
+    """A person in their browser, or a token with the scope that the request needs: `read` to look; to do something, the
+    view's `scope`, which is `manage` unless it says `judge`."""
 
-        class JudgementView(APIView):
-            permission_classes = [ProjectPermission]
-            may = "may_judge"
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        needed = scope_of(request.method, view)
+        if isinstance(request.auth, Token) and not request.auth.allows(needed):
+            raise PermissionDenied(f"This token lacks the scope “{needed}”. Make one that has it on your account page.", "scope")
+        return True
+
+
+class ProjectPermission(SignedIn):
+    """Sets `request.project` and `request.role` from the URL's `slug`; the view names the rights to look and to change:
+
+        class PromptsView(ApiView):
+            may, may_write = "may_manage", "may_manage"
 
     404 to an outsider, 403 to a member whose role lacks the right.
     """
@@ -28,6 +42,14 @@ class ProjectPermission(IsAuthenticated):
         except Http404 as error:
             raise NotFound(str(error)) from None
         request.project, request.role = membership.project, Role(membership.role)
-        if not is_allowed(request.role, getattr(view, "may", None)):
+        if not is_allowed(request.role, right_of(request.method, view)):
             raise PermissionDenied(f"Your role in this project ({request.role.label}) does not allow this.")
         return True
+
+
+def scope_of(method: str, view: APIView) -> Scope:
+    return Scope.READ if method in SAFE_METHODS else Scope(getattr(view, "scope", Scope.MANAGE))
+
+
+def right_of(method: str, view: APIView) -> Right | None:
+    return view.may if method in SAFE_METHODS else view.may_write

@@ -5,6 +5,8 @@ from rest_framework import serializers
 from ..flags import LONGEST, MOST
 from ..forms import DAY
 from ..judging import CHOICES, MAX_RATIONALE
+from ..models import Judgement
+from ..models.judgement import Outcome
 
 
 class NextIn(serializers.Serializer):
@@ -25,6 +27,13 @@ class AssignmentOut(serializers.Serializer):
     b = serializers.CharField()
     flags = serializers.ListField(child=serializers.CharField(), help_text="What the pair can be marked with.")
     grades = serializers.IntegerField(help_text="How finely A and B are compared: half of them for each side.")
+    allows_tie = serializers.BooleanField()
+    allows_both_bad = serializers.BooleanField()
+
+
+class NoWorkOut(serializers.Serializer):
+    assignment = serializers.UUIDField(allow_null=True, help_text="null")
+    message = serializers.CharField(help_text="Why there is nothing, and what will change that.")
 
 
 class JudgementIn(serializers.Serializer):
@@ -49,3 +58,50 @@ class JudgementOut(serializers.Serializer):
     key = serializers.UUIDField()
     assignment = serializers.UUIDField(source="assignment_id")
     late = serializers.BooleanField()
+
+
+class OwnJudgementOut(serializers.Serializer):
+    """As the annotator saw the pair: `choice` is a, b, tie or both_bad."""
+
+    key = serializers.UUIDField()
+    assignment = serializers.UUIDField(source="assignment_id")
+    choice = serializers.SerializerMethodField()
+    strength = serializers.IntegerField()
+    seconds = serializers.FloatField(allow_null=True)
+    rationale = serializers.CharField(allow_blank=True)
+    flags = serializers.ListField(child=serializers.CharField())
+    late = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+    def get_choice(self, judgement: Judgement) -> str:
+        outcome = Outcome(judgement.outcome)
+        outcome = outcome.swapped if judgement.assignment.swapped else outcome
+        return next(choice for choice, meant in CHOICES.items() if meant == outcome)
+
+
+class RenewIn(serializers.Serializer):
+    assignment = serializers.UUIDField()
+
+
+class HeldOut(serializers.Serializer):
+    held = serializers.BooleanField()
+
+
+class SkipIn(RenewIn):
+    reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
+
+
+class SkippedOut(serializers.Serializer):
+    assignment = serializers.UUIDField()
+    skipped = serializers.BooleanField()
+
+
+class ProgressOut(serializers.Serializer):
+    mine_today = serializers.IntegerField(help_text="Your judgements since midnight.")
+    mine = serializers.IntegerField()
+    judgements = serializers.IntegerField(help_text="Everybody's that stand.")
+    done = serializers.IntegerField(help_text="Pairs that are judged.")
+    open = serializers.IntegerField(help_text="Pairs that wait.")
+    leased = serializers.IntegerField(help_text="Pairs that are on somebody's screen.")
+    prompts_train = serializers.IntegerField()
+    prompts_heldout = serializers.IntegerField()

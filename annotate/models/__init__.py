@@ -9,6 +9,8 @@ from .people import SignInLink, User
 from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
+from .sent_once import SentOnce
+from .token import Token
 
 __all__ = [
     "Assignment",
@@ -20,6 +22,8 @@ __all__ = [
     "PreferenceImport",
     "Project",
     "Prompt",
+    "SentOnce",
     "SignInLink",
+    "Token",
     "User",
 ]

@@ -76,7 +76,7 @@ def test_an_outsider_sees_the_same_as_for_no_project(rf, project, owner, strange
 def test_nobody_is_an_outsider(rf, project, owner):
     with pytest.raises(Http404):
         open_page(rf, AnonymousUser(), "taste")
-    assert call_api(None, "taste").status_code == 403
+    assert call_api(None, "taste").status_code == 401
 
 
 def test_finding_the_project_is_one_query(rf, project, annotator, django_assert_num_queries):

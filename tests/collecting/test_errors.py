@@ -54,7 +54,7 @@ API = "/api/v1/projects/taste/"
 @pytest.mark.parametrize(
     ("method", "path", "options", "status", "code"),
     [
-        ("get", "/api/v1/", {}, 404, "not_found"),
+        ("get", "/api/v1/nothing/", {}, 404, "not_found"),
         ("get", "/api/", {}, 404, "not_found"),
         ("get", API, {}, 404, "not_found"),
         ("post", API + "nothing/", {}, 404, "not_found"),
@@ -77,12 +77,12 @@ def test_the_api_refuses_in_its_one_shape(client, project, viewer):
     not_a_judge = client.post(API + "next/")
     client.handler.enforce_csrf_checks = True
     without_token = client.post(API + "next/")
-    for answer, code in (
-        (anonymous, "not_authenticated"),
-        (not_a_judge, "permission_denied"),
-        (without_token, "permission_denied"),
+    for answer, status, code in (
+        (anonymous, 401, "not_authenticated"),
+        (not_a_judge, 403, "permission_denied"),
+        (without_token, 403, "permission_denied"),
     ):
-        assert (answer.status_code, answer.json()["code"]) == (403, code) and answer.json()["message"]
+        assert (answer.status_code, answer.json()["code"]) == (status, code) and answer.json()["message"]
 
 
 @pytest.mark.parametrize("who", ["anonymous", "judge"])

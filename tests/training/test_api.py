@@ -36,7 +36,7 @@ def test_a_run_is_started_listed_and_cancelled(as_owner, judged):
     status, run = post(as_owner, "runs/", {"preset": "small", "overrides": {"beta": 0.3}, "parent": 0})
     assert status == 201 and run["number"] == 1 and run["state"] == "queued" and run["dataset"]["train_count"] == 1
     assert run["settings"] == {"preset": "small", "overrides": {"beta": 0.3}}
-    assert as_owner.get(API + "runs/").json() == [as_owner.get(API + "runs/1/").json()]
+    assert as_owner.get(API + "runs/").json() == {"results": [as_owner.get(API + "runs/1/").json()], "next": None}
     status, run = post(as_owner, "runs/1/cancel/", {})
     assert status == 200 and run["state"] == "cancelled"
 
@@ -81,14 +81,16 @@ def test_what_is_not_there_has_the_one_shape_of_error(as_owner, base):
 
 def test_events_come_after_a_line(as_owner, project, base):
     add_events(make_run(project, base), steps=5)
-    events = as_owner.get(API + "runs/1/events/", {"after": 5}).json()
-    assert [event["line"] for event in events] == [6, 7] and set(events[0]) == {"line", "kind", "step", "data"}
+    answer = as_owner.get(API + "runs/1/events/", {"after": 5}).json()
+    events = answer["events"]
+    assert [event["line"] for event in events] == [6, 7] and answer["last"] == 7 and not answer["over"]
+    assert set(events[0]) == {"line", "kind", "step", "data"}
     assert as_owner.get(API + "runs/1/events/", {"after": "x"}).status_code == 400
 
 
 def test_versions_and_which_one_serves(as_owner, project, base):
     trained = make_trained(project, base, metrics={"heldout_accuracy": 0.7})
-    newest, oldest = as_owner.get(API + "versions/").json()
+    newest, oldest = as_owner.get(API + "versions/").json()["results"]
     assert (newest["number"], newest["parent"], newest["run"], newest["serving"]) == (1, 0, 1, False)
     assert oldest["serving"] and oldest["parent"] is None
     status, version = post(as_owner, "versions/1/promote/", {"why": "better"})

@@ -38,9 +38,12 @@ MEMBERS = _below_project("get", "ok", "ok")
 JUDGES = {method: _below_project(method, "ok", "403") for method in ("get", "post")}
 LOOKS = _below_project("get", "403", "ok")
 MANAGES = {method: _below_project(method, "403", "403") for method in ("get", "post")}
-API_JUDGES = {method: _below_project(method, "ok", "403", anonymous="403") for method in ("get", "post")}
-API_LOOKS = _below_project("get", "403", "ok", anonymous="403")
-API_MANAGES = _below_project("post", "403", "403", anonymous="403")
+API_JUDGES = {method: _below_project(method, "ok", "403", anonymous="401") for method in ("get", "post")}
+API_LOOKS = _below_project("get", "403", "ok", anonymous="401")
+API_MANAGES = _below_project("post", "403", "403", anonymous="401")
+API_KEPT = API_MANAGES._replace(method="get")
+API_SIGNED_IN = SIGNED_IN._replace(anonymous="401")
+API_MEMBERS = MEMBERS._replace(anonymous="401")
 
 TABLE = {
     "projects": SIGNED_IN,
@@ -50,6 +53,8 @@ TABLE = {
     "account": SIGNED_IN,
     "project_new": Expected("get", SIGN_IN, "403", "403", "403", "ok", "ok"),
     "project_archive": _below_project("post", "403", "403", manager="403"),
+    "tokens": SIGNED_IN,
+    "token_revoke": Expected("post", SIGN_IN, *["404"] * 5),  # one's own alone
     "guidelines": MEMBERS,
     "guidelines_edit": MANAGES["get"],
     "guidelines_history": MEMBERS,
@@ -73,8 +78,15 @@ TABLE = {
     "member_link": MANAGES["post"],
     "member_role": MANAGES["post"],
     "member_remove": MANAGES["post"],
+    "api_reference": SIGNED_IN,
+    "api_schema": API_SIGNED_IN,
+    "api_me": API_SIGNED_IN,
+    "api_progress": API_MEMBERS,
     "api_next": API_JUDGES["post"],
-    "api_judgements": API_JUDGES["post"],
+    "api_judgements": API_JUDGES["get"],
+    "api_skip": API_JUDGES["post"],
+    "api_undo": API_JUDGES["post"],
+    "api_renew": API_JUDGES["post"],
     "project": MEMBERS,
     "train": MANAGES["post"],
     "project_settings": MANAGES["get"],
@@ -90,11 +102,16 @@ TABLE = {
     "api_run": API_LOOKS,
     "api_run_events": API_LOOKS,
     "api_run_cancel": API_MANAGES,
+    "api_run_resume": API_MANAGES,
     "api_versions": API_LOOKS,
+    "api_version": API_LOOKS,
     "api_version_promote": API_MANAGES,
+    "api_version_files": API_KEPT,
+    "api_version_file": API_KEPT._replace(manager="404", owner="404"),  # its files are not there
 }
 # The same address, another method.
 ALSO = [
+    ("api_judgements", API_JUDGES["post"]),
     ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
     ("guidelines_edit", MANAGES["post"]),
@@ -124,7 +141,8 @@ def place(db) -> dict[str, object]:
     make_run(project, make_version(project, serving=True))
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
-    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project}
+    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project,
+            "token_id": 0, "name": "model.safetensors"}  # fmt: skip
 
 
 def address_of(name: str, place: dict[str, object]) -> str:

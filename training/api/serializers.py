@@ -55,10 +55,22 @@ class RunOut(serializers.ModelSerializer):
         return version.number if version else None
 
 
+class AfterIn(serializers.Serializer):
+    after = serializers.IntegerField(
+        required=False, default=0, min_value=0, max_value=999_999_999, help_text="The last line you have; 0 for all."
+    )
+
+
 class EventOut(serializers.ModelSerializer):
     class Meta:
         model = RunEvent
         fields = ("line", "kind", "step", "data")
+
+
+class EventsOut(serializers.Serializer):
+    events = EventOut(many=True)
+    last = serializers.IntegerField(help_text="The line to ask `after` next.")
+    over = serializers.BooleanField(help_text="The run has ended and this is the last of it.")
 
 
 class VersionOut(serializers.ModelSerializer):
@@ -83,3 +95,12 @@ class VersionOut(serializers.ModelSerializer):
     def get_serving(self, version: Version) -> bool:
         serving: Any = self.context["serving"]
         return bool(serving and serving.pk == version.pk)
+
+
+class FileOut(serializers.Serializer):
+    name = serializers.CharField()
+    size = serializers.IntegerField(help_text="Bytes.")
+
+
+class VersionFilesOut(serializers.Serializer):
+    files = FileOut(many=True)

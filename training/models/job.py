@@ -51,6 +51,10 @@ class Job(models.Model):
         abstract = True
 
     @property
+    def is_over(self) -> bool:
+        return JobState(self.state).is_over
+
+    @property
     def percent(self) -> int:
         return min(100, round(100 * self.progress / self.total)) if self.total else 0
 

@@ -1,0 +1,100 @@
+"""What all views of the API have in common: who may, lists in pages, answers once, ETags."""
+
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from django.core import signing
+from django.db.models import QuerySet
+from django.utils.cache import get_conditional_response
+from rest_framework import serializers
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ..access import Right
+from .access import ProjectPermission
+from .once import HEADER, answer_once, check_key, fingerprint
+from .throttles import EachToken, StartsWork
+
+PER_PAGE, MOST_PER_PAGE = 50, 500
+CURSOR_SALT = "prefloop.api.cursor"
+
+
+class Conflict(APIException):
+    """What was asked for is right, but not now."""
+
+    status_code = 409
+    default_code = "conflict"
+
+
+class ApiView(APIView):
+    permission_classes = [ProjectPermission]
+    may: Right | None = None  # to look
+    may_write: Right | None = "may_manage"  # to do anything else
+    scope = "manage"  # of a token, to do anything else
+    starts_work = False
+    has_etag = False
+
+    def get_throttles(self) -> list:
+        return [EachToken(), *([StartsWork()] if self.starts_work else [])]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        key = request.headers.get(HEADER)
+        if request.method == "POST" and key is not None:
+            once = partial(answer_once, request=request, key=check_key(key), sha256=fingerprint(request))
+            handle = self.post
+            self.post = lambda *args, **kwargs: once(handle=partial(handle, *args, **kwargs))
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self.has_etag and request.method in SAFE_METHODS and response.status_code == 200 and hasattr(response, "data"):
+            tag = f'"{sha256(JSONRenderer().render(response.data)).hexdigest()[:32]}"'
+            response["ETag"] = tag
+            unchanged = get_conditional_response(request._request, etag=tag)
+            if unchanged is not None:
+                return unchanged
+        response.headers.setdefault("Cache-Control", "private, no-cache" if self.has_etag else "no-store")
+        return response
+
+
+def valid(serializer: serializers.Serializer) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
+
+
+class PageIn(serializers.Serializer):
+    """Which part of a list: in the query."""
+
+    cursor = serializers.CharField(required=False, max_length=300, help_text="`next` of the page before; left out for the first.")
+    limit = serializers.IntegerField(required=False, default=PER_PAGE, min_value=1, max_value=MOST_PER_PAGE)
+
+
+def page_of(
+    rows: QuerySet,
+    request: Request,
+    out: type[serializers.Serializer],
+    *,
+    by: str = "pk",
+    newest_first: bool = True,
+    **context: Any,
+) -> Response:
+    """A page of `rows` in the order of `by`, a column that is unique among them. What comes in between moves nothing."""
+    asked = valid(PageIn(data=request.query_params))
+    if cursor := asked.get("cursor"):
+        rows = rows.filter(**{f"{by}__{'lt' if newest_first else 'gt'}": _read_cursor(cursor)})
+    found = list(rows.order_by(f"-{by}" if newest_first else by)[: asked["limit"] + 1])
+    page = found[: asked["limit"]]
+    more = signing.dumps(getattr(page[-1], by), salt=CURSOR_SALT) if len(found) > len(page) else None
+    return Response({"results": out(page, many=True, context=context).data, "next": more})
+
+
+def _read_cursor(cursor: str) -> int:
+    try:
+        return int(signing.loads(cursor, salt=CURSOR_SALT))
+    except (signing.BadSignature, ValueError, TypeError):
+        raise ValidationError({"cursor": ["Not a cursor of this API. Leave it out to start at the first page."]}) from None

@@ -1,0 +1,107 @@
+"""Runs by program: the same functions as the pages call."""
+
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
+from annotate.api.schema import paged
+from training.api.serializers import AfterIn, EventsOut, RunOut, StartRunIn
+from training.datasets import NothingToTrainOn
+from training.models import Run, Version
+from training.runs import ConfigError, RunRefused, cancel_run, resume_run, start_run
+
+EVENTS_AT_ONCE = 2000
+
+
+class RunView(ApiView):
+    may = "may_see_versions"
+    has_etag = True
+
+    @extend_schema(responses={200: RunOut}, summary="A run")
+    def get(self, request: Request, slug: str, number: int) -> Response:
+        return Response(RunOut(find_run(request, number)).data)
+
+
+class RunsView(ApiView):
+    may = "may_see_versions"
+    starts_work = True
+
+    @extend_schema(parameters=[PageIn], responses={200: paged(RunOut)}, summary="Runs, the newest first")
+    def get(self, request: Request, slug: str) -> Response:
+        return page_of(runs_of(request), request, RunOut, by="number")
+
+    @extend_schema(
+        request=StartRunIn,
+        responses={201: RunOut},
+        summary="Train",
+        examples=[OpenApiExample("small", value={"preset": "small", "overrides": {"beta": 0.1, "epochs": 1}}, request_only=True)],
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        """Starts a run on all that has been judged so far. 409 when there is nothing to train on or a run is unfinished."""
+        asked = valid(StartRunIn(data=request.data))
+        number = asked["parent"]
+        parent = None if number is None else Version.objects.of(request.project).filter(number=number).first()
+        if number is not None and parent is None:
+            raise ValidationError({"parent": [f"There is no version {number} in this project."]})
+        try:
+            run = start_run(
+                project=request.project, by=request.user, preset=asked.get("preset"), overrides=asked["overrides"], parent=parent
+            )
+        except ConfigError as error:
+            raise ValidationError({"overrides": [str(error)]}) from None
+        except NothingToTrainOn as error:
+            raise Conflict(str(error)) from None
+        return Response(RunOut(run).data, status=status.HTTP_201_CREATED)
+
+
+class RunEventsView(ApiView):
+    may = "may_see_versions"
+    has_etag = True
+
+    @extend_schema(parameters=[AfterIn], responses={200: EventsOut}, summary="Follow a run")
+    def get(self, request: Request, slug: str, number: int) -> Response:
+        """The trainer's events after the line you have, 2,000 at most. Ask again every few seconds, with the `ETag`, while
+        `over` is false."""
+        after = valid(AfterIn(data=request.query_params))["after"]
+        run = find_run(request, number)
+        events = list(run.events.filter(line__gt=after)[:EVENTS_AT_ONCE])
+        last = events[-1].line if events else after
+        over = run.is_over and len(events) < EVENTS_AT_ONCE
+        return Response(EventsOut({"events": events, "last": last, "over": over}).data)
+
+
+class CancelRunView(ApiView):
+    @extend_schema(request=None, responses={200: RunOut}, summary="Stop a run")
+    def post(self, request: Request, slug: str, number: int) -> Response:
+        """It writes a checkpoint, from which it can be resumed. A run that is over stays as it is."""
+        run = find_run(request, number)
+        cancel_run(run=run)
+        return Response(RunOut(find_run(request, number)).data)
+
+
+class ResumeRunView(ApiView):
+    starts_work = True
+
+    @extend_schema(request=None, responses={200: RunOut}, summary="Go on with a run")
+    def post(self, request: Request, slug: str, number: int) -> Response:
+        """A cancelled or failed run goes on from its checkpoint."""
+        run = find_run(request, number)
+        try:
+            resumed = resume_run(run=run)
+        except RunRefused as refusal:
+            raise Conflict(str(refusal)) from None
+        if not resumed:
+            raise Conflict(f"Run {number} is neither cancelled nor failed: there is nothing to resume.")
+        return Response(RunOut(find_run(request, number)).data)
+
+
+def runs_of(request: Request):
+    return request.project.runs.select_related("project", "dataset__project", "parent", "reference", "version")
+
+
+def find_run(request: Request, number: int) -> Run:
+    return get_object_or_404(runs_of(request), number=number)

@@ -1,0 +1,86 @@
+"""Versions by program: which there are, which one serves, and their files."""
+
+import mimetypes
+
+from django.http import FileResponse, Http404, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.cache import get_conditional_response
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.api.base import ApiView, PageIn, page_of, valid
+from annotate.api.schema import paged
+from training.api.serializers import PromoteIn, VersionFilesOut, VersionOut
+from training.models import Version
+from training.registry import promote, serving_version
+from training.version_files import list_files
+
+
+class VersionView(ApiView):
+    may = "may_see_versions"
+    has_etag = True
+
+    @extend_schema(responses={200: VersionOut}, summary="A version")
+    def get(self, request: Request, slug: str, number: int) -> Response:
+        context = {"serving": serving_version(request.project)}
+        return Response(VersionOut(find_version(request, number), context=context).data)
+
+
+class VersionsView(ApiView):
+    may = "may_see_versions"
+    has_etag = True
+
+    @extend_schema(parameters=[PageIn], responses={200: paged(VersionOut)}, summary="Versions, the newest first")
+    def get(self, request: Request, slug: str) -> Response:
+        return page_of(versions_of(request), request, VersionOut, by="number", serving=serving_version(request.project))
+
+
+class PromoteVersionView(ApiView):
+    @extend_schema(request=PromoteIn, responses={200: VersionOut}, summary="Make a version serve")
+    def post(self, request: Request, slug: str, number: int) -> Response:
+        """From now on it writes the pairs. Promote an earlier one to roll back."""
+        version = find_version(request, number)
+        promote(version=version, by=request.user, why=valid(PromoteIn(data=request.data))["why"])
+        return Response(VersionOut(version, context={"serving": version}).data)
+
+
+class VersionFilesView(ApiView):
+    may = "may_manage"
+    has_etag = True
+
+    @extend_schema(responses={200: VersionFilesOut}, summary="A version's files")
+    def get(self, request: Request, slug: str, number: int) -> Response:
+        """What `transformers`, vLLM and the Hub load as it is: download each into one directory. Empty for a version whose
+        model is elsewhere."""
+        return Response(VersionFilesOut({"files": list_files(find_version(request, number))}).data)
+
+
+class VersionFileView(ApiView):
+    may = "may_manage"
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY}, summary="Download a file of a version")
+    def get(self, request: Request, slug: str, number: int, name: str) -> HttpResponse:
+        """Files never change: with the `ETag` you have as `If-None-Match`, the answer is 304."""
+        version = find_version(request, number)
+        known = {file.name: file for file in list_files(version)}
+        if name not in known:
+            raise Http404(f"Version {number} has no file “{name[:100]}”.")
+        if (unchanged := get_conditional_response(request._request, etag=known[name].etag)) is not None:
+            return unchanged
+        path = version.path / name
+        kind = mimetypes.guess_type(name)[0] if name.endswith(".json") else None
+        response = FileResponse(
+            path.open("rb"), as_attachment=True, filename=name, content_type=kind or "application/octet-stream"
+        )
+        response["ETag"] = known[name].etag
+        return response
+
+
+def versions_of(request: Request):
+    return Version.objects.of(request.project).select_related("project", "parent", "run")
+
+
+def find_version(request: Request, number: int) -> Version:
+    return get_object_or_404(versions_of(request), number=number)
