@@ -8,6 +8,7 @@ from django.core.validators import RegexValidator
 
 from .flags import read_flags
 from .guidelines import LONGEST as LONGEST_GUIDELINES
+from .invitations import MOST_DAYS, MOST_USES
 from .judging import MAX_RATIONALE
 from .models import User
 from .models.project import Role
@@ -102,6 +103,48 @@ class NewMemberForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)
 
 
+class InvitationForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)
+    uses = forms.IntegerField(label="People", min_value=1, max_value=MOST_USES, initial=1, help_text="How many may join by it.")
+    days = forms.IntegerField(label="Days", min_value=1, max_value=MOST_DAYS, initial=7, help_text="How long it works.")
+    note = forms.CharField(label="For whom", required=False, max_length=100, help_text="Shown to managers only.")
+
+
+class JoinForm(forms.Form):
+    """An account, made by whoever holds an invitation."""
+
+    username = forms.CharField(
+        label="User name",
+        max_length=150,
+        validators=[RegexValidator(r"^[\w.@+-]+\Z", "Letters, digits and . @ + - _ only.")],
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    name = forms.CharField(
+        label="Your name", required=False, max_length=100, help_text="How others see you. Empty: your user name.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )  # fmt: skip
+    password = forms.CharField(
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=password_validators_help_text_html,
+    )
+
+    def clean_username(self) -> str:
+        username = User.normalize_username(self.cleaned_data["username"])
+        if User.objects.filter(username__iexact=username).exists():
+            raise forms.ValidationError("This name is taken. If it is you, sign in first; else choose another.")
+        return username
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("password"):
+            try:
+                validate_password(cleaned["password"], User(username=cleaned.get("username", ""), name=cleaned.get("name", "")))
+            except forms.ValidationError as error:
+                self.add_error("password", error)
+        return cleaned
+
+
 class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices)
 
@@ -128,7 +171,7 @@ class GuidelinesForm(forms.Form):
         help_text="Markdown: headings, lists, tables, code.",
     )  # fmt: skip
     why = forms.CharField(
-        label="What changes", required=False, max_length=200, help_text="In a few words. Annotators read it beside the news."
+        label="What changes", required=False, max_length=200, help_text="In a few words, for the list of editions."
     )
     based_on = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 

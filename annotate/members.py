@@ -60,6 +60,14 @@ def remove_member(*, project: Project, user: User, by: Role | str = Role.OWNER) 
     release_leases(project=project, annotator=user)
 
 
+def check_may_give(by: Role | str, role: Role | str) -> None:
+    """Raises MemberRefused unless who has the role `by` may make somebody a `role` here."""
+    role = _known(role)
+    if not Role(by).may_manage:
+        raise MemberRefused("managers_only", "Only owners and managers of this project add people.")
+    _check_owner_is_asked_by_owner(by, role)
+
+
 def _known(role: Role | str) -> Role:
     try:
         return Role(role)

@@ -23,19 +23,20 @@ def create_sign_in_link(*, user: User, hours: float | None = None) -> str:
     if not hours > 0:
         raise ValueError(f"A sign-in link that lasts {hours} hours could never be used.")
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    SignInLink.objects.create(user=user, token_sha256=_sha256(token), expires_at=timezone.now() + timedelta(hours=hours))
+    SignInLink.objects.create(user=user, token_sha256=sha256_of(token), expires_at=timezone.now() + timedelta(hours=hours))
     return settings.BASE_URL + reverse("sign_in_link", args=[token])
 
 
 @transaction.atomic
 def redeem(*, token: str) -> User | None:
     """The link's user, the first time; None when it is used, too old, unknown, or its user may no longer sign in."""
-    link = SignInLink.objects.usable().select_related("user").filter(token_sha256=_sha256(token)).first()
+    link = SignInLink.objects.usable().select_related("user").filter(token_sha256=sha256_of(token)).first()
     # Of two requests at once, only one finds the row still unused: the database checks it again as it writes.
     if link and SignInLink.objects.filter(pk=link.pk, used_at=None).update(used_at=timezone.now()):
         return link.user
     return None
 
 
-def _sha256(token: str) -> str:
+def sha256_of(token: str) -> str:
+    """What is stored of a token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

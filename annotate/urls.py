@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.urls import urlpatterns as api
-from .views import compare, data, guidelines, members, people, projects, quality, tokens
+from .views import compare, data, guidelines, invitations, members, people, projects, quality, tokens
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -40,4 +40,7 @@ urlpatterns = [
     path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),
     path("projects/<slug:slug>/members/<int:user_id>/remove/", members.member_remove, name="member_remove"),
     *api,
+    path("projects/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
+    path("projects/<slug:slug>/invitations/<int:number>/revoke/", invitations.invitation_revoke, name="invitation_revoke"),
+    path("join/<str:token>/", invitations.join, name="join"),
 ]

@@ -4,6 +4,7 @@ from .assignment import Assignment
 from .comparison import Comparison
 from .completion import Completion
 from .guidelines import GuidelinesEdition
+from .invitation import Invitation
 from .judgement import Judgement
 from .people import SignInLink, User
 from .preference_import import PreferenceImport
@@ -17,6 +18,7 @@ __all__ = [
     "Comparison",
     "Completion",
     "GuidelinesEdition",
+    "Invitation",
     "Judgement",
     "Membership",
     "PreferenceImport",

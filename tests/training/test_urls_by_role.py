@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
 from tests.builders import make_member, make_project, make_user, make_version
 from tests.training.rows import make_run
@@ -82,6 +83,9 @@ TABLE = {
     "api_schema": API_SIGNED_IN,
     "api_me": API_SIGNED_IN,
     "api_progress": API_MEMBERS,
+    "invitations": MANAGES["get"],
+    "invitation_revoke": MANAGES["post"],
+    "join": EVERYBODY,
     "api_next": API_JUDGES["post"],
     "api_judgements": API_JUDGES["get"],
     "api_skip": API_JUDGES["post"],
@@ -115,6 +119,7 @@ ALSO = [
     ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
     ("guidelines_edit", MANAGES["post"]),
+    ("invitations", MANAGES["post"]),
     ("members", MANAGES["post"]),
     ("project_new", Expected("post", SIGN_IN, "403", "403", "403", "ok", "ok")),
     ("project_settings", MANAGES["post"]),
@@ -141,6 +146,7 @@ def place(db) -> dict[str, object]:
     make_run(project, make_version(project, serving=True))
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
+    project.invitations.create(number=1, token_sha256="0" * 64, by=somebody, expires_at=timezone.now())
     return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project,
             "token_id": 0, "name": "model.safetensors"}  # fmt: skip
 
