@@ -1,4 +1,7 @@
-"""Consensus: the judgements of one comparison become a triple (x, y_w, y_l), or none, by the project's rule."""
+"""Consensus: the judgements of one comparison become a triple (x, y_w, y_l), or none, by the project's rule.
+
+What a manager has settled (`annotate.review`) wins over rule and judgements: those that say otherwise leave the triple.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +11,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, OuterRef, Q, When
 
-from .models import Judgement, Project
+from .models import Decision, Judgement, Project
 from .models.comparison import ComparisonState, Purpose
 from .models.completion import FinishReason
 from .models.judgement import Outcome
@@ -45,7 +48,7 @@ class Vote:
 class Verdict:
     """A triple that a rule makes of a comparison: `winner` is FIRST or SECOND; `weight` is how much the triple counts.
 
-    `votes` are those it rests on, the outvoted ones included."""
+    `votes` are those it rests on, the outvoted ones included, the over-ruled ones not."""
 
     winner: Outcome
     strength: float
@@ -67,6 +70,7 @@ class Triple:
     rejected_version_id: int | None
     chosen_truncated: bool = False  # cut off at the generator's token limit: it did not end by itself
     rejected_truncated: bool = False
+    settled_by: int | None = None  # the manager's decision that made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,14 @@ def every(votes: Sequence[Vote]) -> Made:
     return [Verdict(vote.outcome, float(vote.strength), 1.0, (vote,)) for vote in sided] or unanimous(votes)
 
 
+def settled(settlement: Decision, votes: Sequence[Vote]) -> Made:
+    """What the manager decided, resting on the votes that say the same; maybe on none."""
+    if settlement.outcome in (Outcome.TIE, Outcome.BOTH_BAD):
+        return NoTriple(settlement.outcome)
+    alike = tuple(vote for vote in votes if vote.outcome == settlement.outcome)
+    return [Verdict(Outcome(settlement.outcome), float(settlement.strength), 1.0, alike)]
+
+
 def _agreed(outcome: Outcome, votes: Sequence[Vote]) -> Made:
     if outcome in (Outcome.TIE, Outcome.BOTH_BAD):
         return NoTriple(outcome.value)
@@ -134,7 +146,7 @@ WAITS = {Consensus.MAJORITY, Consensus.UNANIMOUS}  # until a comparison has all 
 
 
 def settle(*, project: Project, chosen: Chosen = EVERYTHING) -> Settlement:
-    """Every triple that the standing judgements of the project's training comparisons give. Two queries."""
+    """Every triple that the standing judgements of the project's training comparisons give. Three queries."""
     counts = Counter(dict.fromkeys(NoTriple, 0))
     triples = list(read_triples(project=project, counts=counts, chosen=chosen))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
@@ -144,17 +156,19 @@ def settle(*, project: Project, chosen: Chosen = EVERYTHING) -> Settlement:
 
 def read_triples(*, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING) -> Iterator[Triple]:
     """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
+    settlements = _read_settlements(project)
     for row, votes in _read_votes(project, chosen):
         if chosen.votes and row["state"] == ComparisonState.DONE:
             row["required"] = min(row["required"], len(votes))
-        made = _judge_comparison(row, votes, chosen.rule or project.consensus)
+        settlement = settlements.get(row["id"])
+        made = _judge_comparison(row, votes, chosen.rule or project.consensus, settlement)
         if isinstance(made, NoTriple):
             counts[made] += 1
         else:
-            yield from (_triple(row, verdict) for verdict in made)
+            yield from (_triple(row, verdict, settlement) for verdict in made)
 
 
-VOTE = ("pk", "annotator_id", "outcome", "strength")
+VOTE = ("pk", "annotator_id", "outcome", "strength", "counts")
 COMPARISON = {
     "id": "comparison_id",
     "required": "comparison__judgements_required",
@@ -171,30 +185,42 @@ COMPARISON = {
 
 
 def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, Any], list[Vote]]]:
-    """Each judged training comparison with its standing votes, in order, read in one streamed query."""
+    """Each judged training comparison with its standing votes, in order, read in one streamed query.
+
+    A settled one comes even if none of its judgements counts.
+    """
+    counts = chosen.votes & Q(withdrawn_at=None)
+    is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("comparison_id")))
     rows = (
-        Judgement.objects.standing()
-        .filter(chosen.pairs, chosen.votes, comparison__project=project, comparison__purpose=Purpose.TRAIN)
+        Judgement.objects.filter(
+            chosen.pairs, counts | Q(is_settled), comparison__project=project, comparison__purpose=Purpose.TRAIN
+        )
+        .annotate(counts=Case(When(counts, then=True), default=False))
         .order_by("comparison_id", "pk")
         .values_list(*VOTE, *COMPARISON.values())
         .iterator(chunk_size=READ_AT_ONCE)
     )
     for _, group in groupby(rows, key=itemgetter(len(VOTE))):
         same = list(group)
-        votes = [Vote(pk, annotator_id, Outcome(outcome), strength) for pk, annotator_id, outcome, strength, *_ in same]
+        votes = [Vote(pk, who, Outcome(outcome), strength) for pk, who, outcome, strength, counts, *_ in same if counts]
         yield dict(zip(COMPARISON, same[0][len(VOTE) :], strict=True)), votes
 
 
-def _judge_comparison(row: dict[str, Any], votes: list[Vote], rule: str) -> Made:
-    if len(votes) < row["required"] and rule in WAITS:
+def _read_settlements(project: Project) -> dict[int, Decision]:
+    """By comparison. They are made by hand, so there are few."""
+    return {decision.comparison_id: decision for decision in Decision.objects.settlements().filter(comparison__project=project)}
+
+
+def _judge_comparison(row: dict[str, Any], votes: list[Vote], rule: str, settlement: Decision | None) -> Made:
+    if settlement is None and len(votes) < row["required"] and rule in WAITS:
         return NoTriple.INCOMPLETE
-    made = RULES[rule](votes)
+    made = settled(settlement, votes) if settlement else RULES[rule](votes)
     if not isinstance(made, NoTriple) and row["first"].strip() == row["second"].strip():
         return NoTriple.IDENTICAL
     return made
 
 
-def _triple(row: dict[str, Any], verdict: Verdict) -> Triple:
+def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Triple:
     won, lost = ("first", "second") if verdict.winner == Outcome.FIRST else ("second", "first")
     return Triple(
         prompt=row["messages"],
@@ -209,11 +235,13 @@ def _triple(row: dict[str, Any], verdict: Verdict) -> Triple:
         rejected_version_id=row[f"{lost}_version"],
         chosen_truncated=row[f"{won}_finish"] == FinishReason.LENGTH,
         rejected_truncated=row[f"{lost}_finish"] == FinishReason.LENGTH,
+        settled_by=settlement and settlement.pk,
     )
 
 
 def _count_withdrawn(project: Project, chosen: Chosen) -> int:
-    """Comparisons that were judged once, and of which no judgement stands."""
+    """Comparisons that were judged once, of which no judgement stands, and which nobody has settled."""
     judgements = Judgement.objects.filter(chosen.pairs, chosen.votes, comparison=OuterRef("pk"))
+    settlements = Decision.objects.settlements().filter(comparison=OuterRef("pk"))
     comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
-    return comparisons.filter(Exists(judgements), ~Exists(judgements.standing())).count()
+    return comparisons.filter(Exists(judgements), ~Exists(judgements.standing()), ~Exists(settlements)).count()

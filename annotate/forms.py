@@ -12,8 +12,10 @@ from .invitations import MOST_DAYS, MOST_USES
 from .judging import MAX_RATIONALE
 from .models import User
 from .models.project import Role
+from .models.review import Reason
 from .models.scale import Grades
 from .offer import VALUES, read_value
+from .review import MAX_WHY, MOST_MORE
 
 DAY = 24 * 3600
 
@@ -52,6 +54,47 @@ class SkipForm(AssignmentForm):
 
 class BesideForm(forms.Form):
     beside = forms.UUIDField(required=False)
+
+
+class QueueForm(forms.Form):
+    """Where in the queue of disputes somebody is."""
+
+    reason = forms.ChoiceField(choices=Reason.choices, required=False)
+    after = forms.IntegerField(min_value=0, max_value=2**62, required=False)
+
+
+class WithdrawForm(forms.Form):
+    why = forms.CharField(max_length=MAX_WHY, error_messages={"required": "Say why the judgement is withdrawn."})
+
+
+class DecisionForm(forms.Form):
+    """What a manager decides: to settle (then `choice` and `why` are needed), to ask for more, or to leave it as it is.
+
+    Cleaned, `choice` is the choice alone, beside its `strength`.
+    """
+
+    decide = forms.ChoiceField(choices=[(each, each) for each in ("settle", "more", "leave")], initial="settle")
+    choice = forms.ChoiceField(
+        choices=[(value, value) for value in VALUES],
+        required=False,
+        error_messages={"invalid_choice": "Choose one of the answers."},
+    )
+    why = forms.CharField(max_length=MAX_WHY, required=False, widget=forms.Textarea)
+    more = forms.IntegerField(min_value=1, max_value=MOST_MORE, required=False)
+    seen = forms.IntegerField(min_value=0, max_value=2**62, required=False, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("decide") == "settle":
+            if not cleaned.get("choice") and "choice" not in self.errors:
+                self.add_error("choice", "Choose the answer that it is settled for.")
+            if not cleaned.get("why") and "why" not in self.errors:
+                self.add_error("why", "Say why: it stays in the record.")
+        if cleaned.get("decide") == "more" and not cleaned.get("more") and "more" not in self.errors:
+            self.add_error("more", f"How many more? 1 to {MOST_MORE}.")
+        if cleaned.get("choice"):
+            cleaned["choice"], cleaned["strength"] = read_value(cleaned["choice"])
+        return cleaned
 
 
 class AccountForm(forms.ModelForm):

@@ -16,9 +16,10 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from django.db import connection, transaction
-from django.db.models import F, Max
+from django.db.models import F, Max, Q
 from django.utils import timezone
 
+from .disputes import note_disputes
 from .formats.files import FileBroken, check_whole, read_objects
 from .formats.registry import UnknownFormat, detect, read
 from .formats.rows import BadRow, PreferenceRow
@@ -164,6 +165,7 @@ class _Importing:
         )
         self._add_judgements(new, comparisons)
         self._make_room([known[row.comparison].pk for row in new if row.comparison in known])
+        note_disputes(comparison.pk for comparison in comparisons.values())
         self.batch.judgements += len(new)
         self.batch.known += len(rows) - len(new) - len(contradicting)
         return bad + contradicting
@@ -406,15 +408,16 @@ def _undo_some(batch: PreferenceImport, comparison_ids: list[int], report: UndoR
         required = max(1, locked[pk].judgements_required - removed[pk])
         Comparison.objects.filter(pk=pk).update(judgements_required=required, free_places=min(locked[pk].free_places, required))
     recount_places(left)
+    note_disputes(left)
     judged = set(Judgement.objects.standing().filter(comparison__in=left).values_list("comparison_id", flat=True))
     Comparison.objects.filter(pk__in=left - judged, batch=batch).update(state=ComparisonState.RETIRED)
 
 
 def _take_back_judgements(batch: PreferenceImport, comparison_ids: Iterable[int], report: UndoReport) -> Counter[int]:
-    """Deletes them, and withdraws those that a dataset names. Returns how many each comparison has lost."""
+    """Deletes them, and withdraws those that a dataset or a decision names. Returns how many each comparison has lost."""
     theirs = Judgement.objects.standing().filter(batch=batch, comparison__in=comparison_ids)
     removed = Counter(theirs.values_list("comparison_id", flat=True))
-    named = list(theirs.filter(datasets__isnull=False).values_list("pk", flat=True).distinct())
+    named = list(theirs.filter(Q(datasets__isnull=False) | Q(decisions__isnull=False)).values_list("pk", flat=True).distinct())
     report.withdrawn += Judgement.objects.filter(pk__in=named).update(withdrawn_at=timezone.now())
     assignments = list(theirs.values_list("assignment_id", flat=True))
     report.judgements += len(assignments)

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from .disputes import note_disputes
 from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.judgement import Outcome
@@ -78,6 +79,8 @@ def record_judgement(
         assignment.state = AssignmentState.JUDGED
         assignment.save(update_fields=["state"])
         recount_places([assignment.comparison_id])
+        if judgement.flags or judgement.late or assignment.comparison.judgements_required > 1:  # one alone is in no dispute
+            note_disputes([assignment.comparison_id])
         return judgement
 
 
@@ -174,6 +177,8 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     else:
         return None
     recount_places([assignment.comparison_id])
+    if judgement:
+        note_disputes([assignment.comparison_id])
     return assignment
 
 

@@ -45,16 +45,19 @@ def read_value(value: str) -> tuple[str, int | None]:
     return (value[0], int(value[1:])) if value[1:].isdigit() else (value, None)
 
 
-def offers_of(*, project: Project, grades: Grades) -> list[Offer]:
-    """The row, from left to right. The ends are the strongest; what says neither stands in the middle."""
+def offers_of(*, project: Project, grades: Grades, every: bool = False) -> list[Offer]:
+    """The row, from left to right. The ends are the strongest; what says neither stands in the middle.
+
+    With `every`, a tie and both bad are in it whatever the project offers its annotators.
+    """
     two = grades == Grades.TWO
     strengths = range(1, grades.strengths + 1)
     left = [_graded("a", strength, grades, 1 + grades.strengths - strength) for strength in reversed(strengths)]
     right = [_graded("b", strength, grades, grades.strengths + strength) for strength in strengths]
     middle = []
-    if project.allows_tie:
+    if project.allows_tie or every:
         middle.append(Offer("tie", "", "Tie", ("t", "3") if two else ("t",)))
-    if project.allows_both_bad:
+    if project.allows_both_bad or every:
         middle.append(Offer("both_bad", "", "Both bad", ("x", "4") if two else ("x",)))
     return left + middle + right
 
@@ -72,8 +75,13 @@ def _label(side: str, strength: int, grades: Grades) -> str:
 
 def answer_in_words(judgement: Judgement) -> str:
     """A judgement as its annotator clicked it: "A slightly better", "Tie"."""
-    outcome = Outcome(judgement.outcome)
+    outcome, assignment = Outcome(judgement.outcome), judgement.assignment
+    shown = outcome.swapped if assignment.swapped else outcome
+    return outcome_in_words(shown, judgement.strength, Grades(assignment.grades))
+
+
+def outcome_in_words(outcome: Outcome, strength: int, grades: Grades) -> str:
+    """With the first answer as A and the second as B: "B slightly better", "Both bad"."""
     if outcome in (Outcome.TIE, Outcome.BOTH_BAD):
         return "Tie" if outcome == Outcome.TIE else "Both bad"
-    side = "a" if (outcome == Outcome.FIRST) != judgement.assignment.swapped else "b"
-    return _label(side, judgement.strength, Grades(judgement.assignment.grades))
+    return _label("a" if outcome == Outcome.FIRST else "b", min(strength, grades.strengths), grades)

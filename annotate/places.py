@@ -1,6 +1,7 @@
 """Places: how many more judgements a comparison can take.
 
     free_places = judgements required − standing judgements − leases that have not been released   (never below 0)
+    and none, if a manager has settled the comparison
 
 What keeps it exact: whoever adds, ends or changes an assignment or a judgement holds the lock of its comparison's
 row, and counts again before letting go. On SQLite that lock is the immediate transaction.
@@ -11,10 +12,10 @@ when they are free at once (`skip_locked`).
 
 from collections.abc import Iterable
 
-from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
 
-from .models import Assignment, Comparison, Judgement
+from .models import Assignment, Comparison, Decision, Judgement
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState
 
@@ -39,14 +40,20 @@ def recount_places(comparison_ids: Iterable[int]) -> None:
     """Brings `free_places` and `state` of locked comparisons up to date with their leases and judgements.
 
     Enough judgements make a comparison done; an undone judgement opens it again; a retired one that somebody has
-    judged after all (late) is open for the judgements it still lacks.
+    judged after all (late) is open for the judgements it still lacks. A settled one is done, whatever it has.
     """
     standing = _number_of(Judgement.objects.standing())
     leased = _number_of(Assignment.objects.filter(state=AssignmentState.LEASED))
     judged_since = Q(state=ComparisonState.RETIRED, n_standing__gt=0)
-    Comparison.objects.filter(pk__in=comparison_ids).annotate(n_standing=standing, n_leased=leased).update(
-        free_places=Greatest(Value(0), F("judgements_required") - F("n_standing") - F("n_leased")),
+    is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("pk")))
+    counted = Comparison.objects.filter(pk__in=comparison_ids)
+    counted.annotate(n_standing=standing, n_leased=leased, is_settled=is_settled).update(
+        free_places=Case(
+            When(is_settled=True, then=Value(0)),
+            default=Greatest(Value(0), F("judgements_required") - F("n_standing") - F("n_leased")),
+        ),
         state=Case(
+            When(is_settled=True, then=Value(ComparisonState.DONE)),
             When(n_standing__gte=F("judgements_required"), then=Value(ComparisonState.DONE)),
             When(Q(state=ComparisonState.DONE) | judged_since, then=Value(ComparisonState.OPEN)),
             default=F("state"),

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.urls import urlpatterns as api
-from .views import compare, data, guidelines, invitations, members, people, projects, quality, tokens
+from .views import compare, data, guidelines, invitations, members, people, projects, quality, review, tokens
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -28,6 +28,18 @@ urlpatterns = [
     path("projects/<slug:slug>/compare/renew/", compare.compare_renew, name="compare_renew"),
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
+    path("projects/<slug:slug>/review/", review.review, name="review"),
+    path("projects/<slug:slug>/review/<int:comparison>/", review.review_case, name="review_case"),
+    path(
+        "projects/<slug:slug>/review/<int:comparison>/judgements/<int:judgement>/withdraw/",
+        review.review_withdraw,
+        name="review_withdraw",
+    ),
+    path(
+        "projects/<slug:slug>/review/<int:comparison>/decisions/<int:decision>/take-back/",
+        review.review_take_back,
+        name="review_take_back",
+    ),
     path("projects/<slug:slug>/data/", data.data, name="data"),
     path("projects/<slug:slug>/data/prompts/", data.data_prompts, name="data_prompts"),
     path("projects/<slug:slug>/data/upload/", data.data_upload, name="data_upload"),

@@ -4,7 +4,8 @@
      "chosen": [{"role": "assistant", "content": "A"}], "rejected": [{"role": "assistant", "content": "B"}],
      "margin": 1.0, "weight": 1.0, "chosen_truncated": false, "rejected_truncated": true, "id": 17, "judgements": [31, 32]}
 
-`margin` is the triple's strength, `id` its comparison and `judgements` those that made it. A truncated answer was cut at the
+`margin` is the triple's strength, `id` its comparison and `judgements` those that made it; `settled` is the decision of a
+manager that did, where there is one. A truncated answer was cut at the
 generator's token limit; the trainer gives it no end-of-turn token.
 
 Read besides: the standard form (plain texts; a leading space of an answer belongs to it) and the implicit-prompt form, in
@@ -34,7 +35,7 @@ def write(rows: Iterable[Triple], stream: TextIO) -> int:
 
 
 def rows_of(triple: Triple) -> Iterator[dict[str, Any]]:
-    yield {
+    row = {
         "prompt": triple.prompt,
         "chosen": [{"role": "assistant", "content": triple.chosen}],
         "rejected": [{"role": "assistant", "content": triple.rejected}],
@@ -45,6 +46,7 @@ def rows_of(triple: Triple) -> Iterator[dict[str, Any]]:
         "id": triple.comparison_id,
         "judgements": list(triple.judgement_ids),
     }
+    yield row | ({"settled": triple.settled_by} if triple.settled_by else {})
 
 
 def read(stream: BinaryIO) -> Iterator[PreferenceRow | BadRow]:

@@ -10,6 +10,7 @@ from .people import SignInLink, User
 from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
+from .review import Decision, Dispute
 from .sent_once import SentOnce
 from .token import Token
 
@@ -17,6 +18,8 @@ __all__ = [
     "Assignment",
     "Comparison",
     "Completion",
+    "Decision",
+    "Dispute",
     "GuidelinesEdition",
     "Invitation",
     "Judgement",

@@ -7,7 +7,9 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from tests.builders import make_member, make_project, make_user, make_version
+from annotate.review import leave_as_it_is
+from tests.builders import make_comparison, make_member, make_project, make_user, make_version
+from tests.collecting.judged import judge
 from tests.training.rows import make_run
 
 ROLES = ("anonymous", "stranger", "annotator", "viewer", "manager", "owner")
@@ -68,6 +70,10 @@ TABLE = {
     "compare_renew": JUDGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
+    "review": MANAGES["get"],
+    "review_case": MANAGES["get"],
+    "review_withdraw": MANAGES["post"],
+    "review_take_back": MANAGES["post"],
     "data": MANAGES["get"],
     "data_prompts": MANAGES["post"],
     "data_upload": MANAGES["post"],
@@ -123,6 +129,7 @@ ALSO = [
     ("members", MANAGES["post"]),
     ("project_new", Expected("post", SIGN_IN, "403", "403", "403", "ok", "ok")),
     ("project_settings", MANAGES["post"]),
+    ("review_case", MANAGES["post"]),
 ]
 
 
@@ -147,8 +154,13 @@ def place(db) -> dict[str, object]:
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
     project.invitations.create(number=1, token_sha256="0" * 64, by=somebody, expires_at=timezone.now())
-    return {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people", "project": project,
-            "token_id": 0, "name": "model.safetensors"}  # fmt: skip
+    judgement = judge(make_comparison(project), somebody, "first", flags=["unsafe"])
+    comparison = judgement.comparison_id
+    decision = leave_as_it_is(comparison_id=comparison, by=make_member(project, "manager"))
+    reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
+    place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
+             "token_id": 0, "name": "model.safetensors"}  # fmt: skip
+    return place | reviewed | {"project": project}
 
 
 def address_of(name: str, place: dict[str, object]) -> str:
