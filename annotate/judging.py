@@ -13,7 +13,7 @@ from .disputes import note_disputes
 from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.judgement import Outcome
-from .models.project import Role
+from .models.project import Rationale, Role
 from .models.scale import Grades
 from .places import lock_comparison, recount_places
 from .queue import find_assignment, lease_again, storable
@@ -61,6 +61,7 @@ def record_judgement(
             return stored
         _check_offer(assignment=assignment, choice=choice, flags=flags)
         strength = _check_strength(strength, choice=choice, grades=Grades(assignment.grades))
+        _check_rationale(rationale, assignment=assignment, strength=strength)
         outcome = outcome_of(choice, swapped=assignment.swapped)
         judgement = Judgement(
             key=key,
@@ -107,6 +108,17 @@ def _check_strength(strength: Any, *, choice: str, grades: Grades) -> int:
         offered = ", ".join(f"{each} ({grades.words(each)})" for each in range(1, grades.strengths + 1))
         raise _refused_field("unknown_strength", "strength", f"Say how much better it is, as this pair offers it: {offered}.")
     return strength
+
+
+def needs_rationale(*, project: Project, grades: Grades, strength: int) -> bool:
+    """Whether an answer this strong wants a reason: of a scale of two grades, each choice of a side."""
+    return project.rationale == Rationale.STRONG and strength == grades.strengths
+
+
+def _check_rationale(rationale: str, *, assignment: Assignment, strength: int) -> None:
+    grades = Grades(assignment.grades)
+    if needs_rationale(project=assignment.comparison.project, grades=grades, strength=strength) and not rationale.strip():
+        raise _refused_field("rationale_needed", "rationale", f"Say in a few words why it is {grades.words(strength)}.")
 
 
 def _refused_field(code: str, field: str, message: str) -> JudgementRefused:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .models import Judgement, Project
 from .models.judgement import Outcome
+from .models.project import Rationale
 from .models.scale import Grades
 
 SIDES = ("a", "b")
@@ -17,6 +18,7 @@ class Offer:
     side: str  # "a", "b", or "" for neither
     label: str
     keys: tuple[str, ...]  # the first is shown
+    needs_why: bool = False  # a reason must come with it
 
     @property
     def shown_keys(self) -> list[str]:
@@ -52,8 +54,9 @@ def offers_of(*, project: Project, grades: Grades, every: bool = False) -> list[
     """
     two = grades == Grades.TWO
     strengths = range(1, grades.strengths + 1)
-    left = [_graded("a", strength, grades, 1 + grades.strengths - strength) for strength in reversed(strengths)]
-    right = [_graded("b", strength, grades, grades.strengths + strength) for strength in strengths]
+    asks = project.rationale == Rationale.STRONG
+    left = [_graded("a", strength, grades, 1 + grades.strengths - strength, asks) for strength in reversed(strengths)]
+    right = [_graded("b", strength, grades, grades.strengths + strength, asks) for strength in strengths]
     middle = []
     if project.allows_tie or every:
         middle.append(Offer("tie", "", "Tie", ("t", "3") if two else ("t",)))
@@ -62,11 +65,11 @@ def offers_of(*, project: Project, grades: Grades, every: bool = False) -> list[
     return left + middle + right
 
 
-def _graded(side: str, strength: int, grades: Grades, number: int) -> Offer:
-    label = _label(side, strength, grades)
+def _graded(side: str, strength: int, grades: Grades, number: int, asks: bool) -> Offer:
+    label, needs_why = _label(side, strength, grades), asks and strength == grades.strengths
     if grades == Grades.TWO:
-        return Offer(side, side, label, TWO_GRADES_KEYS[side])
-    return Offer(f"{side}{strength}", side, label, (str(number),))
+        return Offer(side, side, label, TWO_GRADES_KEYS[side], needs_why)
+    return Offer(f"{side}{strength}", side, label, (str(number),), needs_why)
 
 
 def _label(side: str, strength: int, grades: Grades) -> str:

@@ -144,7 +144,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         model = Project
         fields = (
             "name",
-            "grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus",
+            "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "judgements_required", "lease_minutes", "consensus",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promoting",
             "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
@@ -153,6 +153,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "grades": "Grades",
             "allows_tie": "Offer “equally good”",
             "allows_both_bad": "Offer “both bad”",
+            "rationale": "Reason in words",
             "judgements_required": "Judgements per comparison",
             "lease_minutes": "Minutes until an unanswered comparison goes back to the queue",
             "consensus": "From judgements to triples",
@@ -180,8 +181,10 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
 
     SECTIONS = (
         ("Project", "", ("name",)),
-        ("Judging", "What annotators are offered, and how often a comparison is judged.",
-         ("grades", "allows_tie", "allows_both_bad", "flags", "judgements_required", "lease_minutes", "consensus")),
+        ("Answers", "What annotators are offered beside a pair.",
+         ("grades", "allows_tie", "allows_both_bad", "rationale", "flags")),
+        ("Handing out", "How often a comparison is judged, and what becomes of the judgements.",
+         ("judgements_required", "lease_minutes", "consensus")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
         ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promoting")),

@@ -7,6 +7,7 @@ from ..forms import DAY
 from ..judging import CHOICES, MAX_RATIONALE
 from ..models import Judgement
 from ..models.judgement import Outcome
+from ..models.project import Rationale
 
 
 class NextIn(serializers.Serializer):
@@ -26,6 +27,9 @@ class AssignmentOut(serializers.Serializer):
     a = serializers.CharField()
     b = serializers.CharField()
     flags = serializers.ListField(child=serializers.CharField(), help_text="What the pair can be marked with.")
+    rationale = serializers.ChoiceField(
+        choices=Rationale.choices, help_text="Whether a reason is asked for; “strong”: needed with the strongest grade."
+    )
     grades = serializers.IntegerField(help_text="How finely A and B are compared: half of them for each side.")
     allows_tie = serializers.BooleanField()
     allows_both_bad = serializers.BooleanField()

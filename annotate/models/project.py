@@ -31,6 +31,14 @@ class Role(models.TextChoices):
         return self is not Role.ANNOTATOR
 
 
+class Rationale(models.TextChoices):
+    """Whether annotators say why."""
+
+    OFF = "off", "Not asked for"
+    OPTIONAL = "optional", "Optional"
+    STRONG = "strong", "Required with the strongest grade, else optional"
+
+
 class Consensus(models.TextChoices):
     """How the judgements of one comparison become triples (`annotate.consensus`)."""
 
@@ -71,6 +79,7 @@ class Project(models.Model):
     grades = models.PositiveSmallIntegerField(choices=Grades.choices, default=Grades.TWO)
     allows_tie = models.BooleanField(default=True)
     allows_both_bad = models.BooleanField(default=True)
+    rationale = models.CharField(max_length=10, choices=Rationale.choices, default=Rationale.OPTIONAL)
     flags = models.JSONField(default=list, blank=True, help_text="What an annotator can mark a pair with, beside the answer.")
     judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
     lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
@@ -115,6 +124,7 @@ class Project(models.Model):
                 violation_error_message="At least one judgement per comparison is required.",
             ),
             models.CheckConstraint(condition=Q(grades__in=Grades.values), name="project_grades_are_known"),
+            models.CheckConstraint(condition=Q(rationale__in=Rationale.values), name="project_rationale_is_known"),
             models.CheckConstraint(condition=Q(promoting__in=Promoting.values), name="project_promoting_is_known"),
             models.CheckConstraint(
                 condition=Q(promotion_bar__gt=0, promotion_bar__lt=1),

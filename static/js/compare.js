@@ -16,6 +16,8 @@
   let busy = false;
   let prefetching = null;
   let polling = 0;
+  let wanting = null; // the answer that was chosen and wants a reason first
+  const refused = new Map(); // what was written with answers that were refused, by assignment
   const toggles = { raw: false, difference: false };
 
   const outbox = new Prefloop.Outbox({
@@ -29,7 +31,10 @@
           say("");
           tell(body.message); // another answer stands
         } else if (item.kind === "judge") say(`Saved: ${item.label}`);
-      } else tell(`Your answer “${item.label}” was not recorded. ${body?.message ?? ""}`);
+      } else {
+        if (item.fields.rationale) refused.set(item.fields.assignment, item.fields.rationale);
+        tell(`Your answer “${item.label}” was not recorded. ${body?.message ?? ""}`);
+      }
     },
     onChange: showBanner,
   });
@@ -113,7 +118,13 @@
   function prepare() {
     const pair = pairNow();
     shownAt = performance.now();
+    wanting = null;
     restartClock();
+    const written = refused.get(idOf(pair));
+    if (written && rationaleNow() === "") {
+      openWhy({ focus: false });
+      byId("rationale").value = written;
+    }
     for (const tool of pair.querySelectorAll(".pair-tools, [data-why], [data-polling]")) tool.hidden = false;
     foldPrompt(pair);
     applyToggles();
@@ -248,7 +259,8 @@
     if (performance.now() - shownAt < SETTLE_MS[by]) return say("This pair has only just come. Choose again.");
     const choice = button.value; // on a graded scale with its strength: "a3"
     const label = button.dataset.label;
-    const rationale = byId("rationale").value;
+    const rationale = rationaleNow();
+    if ("needsWhy" in button.dataset && !rationale.trim()) return askWhy(button);
     const flags = flagBoxes().filter((box) => box.checked).map((box) => box.value).join("\n");
     const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale, flags };
     tell("");
@@ -361,11 +373,23 @@
     return true;
   }
 
-  function openWhy() {
+  const rationaleNow = () => byId("rationale")?.value ?? "";
+
+  function openWhy({ focus = true } = {}) {
     const box = pairNow().querySelector(".why");
     if (!box) return;
     box.removeAttribute("data-folded");
-    byId("rationale").focus();
+    if (focus) byId("rationale").focus();
+  }
+
+  // The answer waits until its reason is written; Ctrl Enter, or the answer once more, sends both.
+  function askWhy(button) {
+    wanting = button;
+    const error = byId("rationale-error");
+    error.textContent = `“${button.dataset.label}” wants a reason. Write it, then press Ctrl Enter.`;
+    error.hidden = false;
+    byId("rationale").setAttribute("aria-describedby", "rationale-error");
+    openWhy();
   }
 
   function isTyping(target) {
@@ -383,7 +407,9 @@
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || event.repeat) return;
     if (isTyping(event.target)) {
-      if (event.key === "Escape" && event.target.id === "rationale") byId("prompt-title").focus();
+      if (event.target.id !== "rationale") return;
+      if (event.key === "Escape") byId("prompt-title").focus();
+      else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && wanting && rationaleNow().trim()) choose(wanting, "key");
       return;
     }
     const key = event.key.toLowerCase();

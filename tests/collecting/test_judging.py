@@ -208,6 +208,36 @@ def test_a_rationale_that_is_too_long_or_no_text(lease, rationale):
     assert refusal(lease, rationale=rationale).code == "invalid_rationale"
 
 
+@pytest.mark.parametrize(
+    ("asked", "grades", "choice", "strength", "needed"),
+    [
+        ("strong", 6, "a", 3, True), ("strong", 6, "b", 3, True), ("strong", 6, "a", 2, False), ("strong", 6, "tie", None, False),
+        ("strong", 2, "b", None, True), ("strong", 2, "both_bad", None, False), ("strong", 8, "a", 4, True),
+        ("optional", 6, "a", 3, False), ("off", 6, "a", 3, False),
+    ],
+)  # fmt: skip
+def test_a_reason_is_needed_with_the_strongest_grade_where_the_project_says_so(
+    project, lease, asked, grades, choice, strength, needed
+):
+    Assignment.objects.update(grades=grades)
+    project.rationale = asked
+    project.save()
+    if needed:
+        for blank in ("", "  \n"):
+            error = refusal(lease, choice, strength=strength, rationale=blank)
+            assert (error.code, set(error.fields)) == ("rationale_needed", {"rationale"})
+    else:
+        judge(lease, choice, strength=strength)
+        return
+    assert judge(lease, choice, strength=strength, rationale="It is wrong.").rationale == "It is wrong."
+
+
+def test_a_reason_that_comes_though_none_is_asked_for_is_kept(project, lease):
+    project.rationale = "off"
+    project.save()
+    assert judge(lease, rationale="typed before the setting changed").rationale
+
+
 def test_a_key_that_is_no_uuid(lease):
     assert refusal(lease, key="abc").code == "invalid_key"
 

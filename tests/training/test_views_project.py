@@ -352,7 +352,7 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 # -- settings ----------------------------------------------------------------------------------------------
 def valid_settings(**changes) -> dict:
     return {
-        "name": "Better taste", "grades": 6, "allows_tie": "on", "judgements_required": 2,
+        "name": "Better taste", "grades": 6, "allows_tie": "on", "rationale": "optional", "judgements_required": 2,
         "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4,
         "queue_high": 8, "preset": "paper", "promoting": "by_hand", "evaluation_prompts": 50, "promotion_bar": 0.55,
     } | changes  # fmt: skip
@@ -372,7 +372,8 @@ def test_settings_are_kept(client, manager, project):
     ("field", "value"),
     [
         ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"),
-        ("grades", 3), ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"), ("max_new_tokens", 0),
+        ("grades", 3), ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"),
+        ("max_new_tokens", 0), ("rationale", "always"),
     ],
 )  # fmt: skip
 def test_bad_settings_change_nothing_and_come_back(client, owner, project, field, value):
