@@ -33,6 +33,7 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = env.str("SECRET_KEY", default="") or _secret_key()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # former keys: what they encrypted or signed stays readable
 DEBUG = env.bool("DEBUG", default=False)
 
 # -- how people reach it ---------------------------------------------------------------------------------
@@ -221,5 +222,5 @@ LOGGING = {
     "filters": {"in_one_line": {"()": "django.utils.log.CallbackFilter", "callback": _in_one_line}},
     "handlers": {"terminal": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["in_one_line"]}},
     "root": {"handlers": ["terminal"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"axes": {"level": "WARNING"}},
+    "loggers": {"axes": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}},  # which tells each request
 }

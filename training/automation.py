@@ -96,8 +96,13 @@ def _has_changed(version: Version, *, since: datetime) -> bool:
     project = version.project
     if project.promotions.filter(at__gt=since).exists() or project.prompts.filter(created_at__gt=since).exists():
         return True
-    changed = files_changed_at(version.path)
+    changed = weights_changed_at(version)
     return bool(changed and since < changed < timezone.now() - SETTLED_AFTER)
+
+
+def weights_changed_at(version: Version) -> datetime | None:
+    """When what a version computes with last changed: its files, or how its endpoint is reached."""
+    return version.endpoint.changed_at if version.is_endpoint else files_changed_at(version.path)
 
 
 def files_changed_at(directory: Path) -> datetime | None:
@@ -173,7 +178,7 @@ def description_is_given_up(version: Version) -> bool:
     """It failed, or its worker was killed, often enough since the model's files last changed."""
     known = _tasks_for(tasks.describe_version, version.pk)
     in_vain = known.exclude(_coming()).exclude(status=TaskResultStatus.SUCCESSFUL)
-    if changed := files_changed_at(version.path):
+    if changed := weights_changed_at(version):
         in_vain = in_vain.filter(enqueued_at__gt=changed)
     return in_vain.count() >= DESCRIBE_TRIES
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from annotate.models import Completion, Project, Prompt
 from annotate.models.completion import FinishReason
+from training.endpoint_description import describe_endpoint
 from training.models import Version
 from training.sampling import Messages, Policy, Request, Sample, encode_prompt, load_policy, sample, score
 
@@ -33,7 +34,9 @@ def describe_version(*, version: Version, policy: Policy | None = None, check: C
         return version
     prompts = fixed_prompts(version.project, DRAWN_PROMPTS)
     metrics: dict[str, object] = {"described_prompts": len(prompts)}
-    if prompts:
+    if prompts and version.is_endpoint:
+        metrics |= describe_endpoint(version=version, shown=prompts[:SHOWN_PROMPTS], drawn=prompts, check=check)
+    elif prompts:
         policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
         _answer_greedily(version, policy, prompts[:SHOWN_PROMPTS], check)
         metrics |= _figures(version, policy, [prompt.messages for prompt in prompts], check)

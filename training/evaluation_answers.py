@@ -16,7 +16,9 @@ from annotate.models import Comparison, Completion, Project, Prompt
 from annotate.models.comparison import Purpose
 from training import jobs
 from training.base_models import ModelError
-from training.generation import Interrupted, seed_of
+from training.endpoint_errors import EndpointError
+from training.endpoint_evaluation import answers_from_endpoint
+from training.filling import Interrupted, seed_of
 from training.jobs import LostClaim
 from training.models import Evaluation, EvaluationPair, Version
 from training.sampling import Policy, Request, Sample, encode_prompt, load_policy, sample, score
@@ -47,7 +49,7 @@ def run_evaluation(evaluation_id: int, *, check: Callable[[], None] = lambda: No
         jobs.release(job=evaluation)
     except LostClaim as lost:
         logger.warning("%s", lost)
-    except ModelError as error:
+    except (ModelError, EndpointError) as error:
         jobs.fail(job=evaluation, error=str(error))
     except Exception as error:
         logger.exception("%s of %s failed", evaluation, evaluation.project.slug)
@@ -58,7 +60,7 @@ def run_evaluation(evaluation_id: int, *, check: Callable[[], None] = lambda: No
 
 
 def write_answers(*, evaluation: Evaluation, check: Callable[[], None] = lambda: None) -> None:
-    """Raises Interrupted (cancelled), LostClaim, ModelError, and what `check` raises."""
+    """Raises Interrupted (cancelled), LostClaim, ModelError, EndpointError, and what `check` raises."""
     prompts = choose_prompts(evaluation)
     jobs.heartbeat(job=evaluation, total=2 * len(prompts))
     pulse = _pulse(evaluation, check)
@@ -121,6 +123,8 @@ def _answers(
     waiting = [prompt for prompt in prompts if prompt.pk not in answers]
     if not waiting:
         return answers
+    if version.is_endpoint:
+        return answers | answers_from_endpoint(evaluation, version, waiting, refusals, pulse)
     policy = load_policy(version.path, serve_dtype=version.serve_dtype)
     size = max(1, BATCH // best_of)
     for start in range(0, len(waiting), size):

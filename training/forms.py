@@ -63,7 +63,7 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **{"initial": {"preset": project.preset}} | kwargs)
-        self.fields["parent"].queryset = Version.objects.of(project)
+        self.fields["parent"].queryset = Version.objects.of(project).trainable()
         tunable = {setting.name: setting for setting in hyperparameters()}
         for name in OFFERED:
             self.fields[name] = _field(tunable[name])

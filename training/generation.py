@@ -1,26 +1,34 @@
 """Fill the queue: pairs of completions that the serving version samples, one for each prompt."""
 
-import hashlib
 import logging
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F
-from django.utils import timezone
-from django_tasks.base import TaskResultStatus
-from django_tasks_db.models import DBTaskResult
+from django.db.models import F
 
-from annotate.models import Comparison, Completion, Project, Prompt
-from annotate.models.comparison import Purpose
-from training import jobs, tasks
+from annotate.models import Completion, Project, Prompt
+from training import jobs
 from training.base_models import ModelError
+from training.endpoint_errors import EndpointError
+from training.endpoint_generation import fill_from_endpoint
+from training.filling import (
+    MOST_TRIES,
+    Interrupted,
+    Postponed,
+    Pulse,
+    add_pair,
+    choose_prompts,
+    pairs_left,
+    pairs_wanted,
+    priority_of,
+    required_now,
+    seed_of,
+    something_goes_first,
+    why_nothing,
+)  # fmt: skip
 from training.jobs import LostClaim
-from training.models import Generation, Run, Version
-from training.models.job import JobState
-from training.registry import serving_version
+from training.models import Generation
 from training.sampling import Policy, Request, Sample, load_policy, sample
 from training.stopping import Stopped
 from training.unanswered import unanswered_prompts
@@ -29,15 +37,6 @@ logger = logging.getLogger(__name__)
 
 FIRST_BATCH_PAIRS = 2  # so that somebody who waits has a comparison soon
 BATCH_PAIRS = 8
-MOST_TRIES = 3  # to get two different answers to one prompt
-
-
-class Interrupted(Exception):
-    """Sampling stops between two tokens: cancelled."""
-
-
-class Postponed(Exception):
-    """A run, or the version that one has made, waits for a worker. The generation goes back into the queue, behind it."""
 
 
 @dataclass
@@ -49,12 +48,6 @@ class Pairs:
     empty: list[Prompt] = field(default_factory=list)
     refused: list[tuple[Prompt, str]] = field(default_factory=list)  # with the reason
     resampled: int = 0
-
-
-def pairs_wanted(project: Project) -> int:
-    """How many comparisons the queue lacks: 0 until it is below its low mark, then up to its high mark."""
-    waiting = Comparison.objects.claimable().filter(project=project).count()
-    return project.queue_high - waiting if waiting < project.queue_low else 0
 
 
 def run_generation(generation_id: int, *, check: Callable[[], None] = lambda: None) -> None:
@@ -73,7 +66,7 @@ def run_generation(generation_id: int, *, check: Callable[[], None] = lambda: No
         jobs.release(job=generation)
     except LostClaim as lost:
         logger.warning("%s", lost)
-    except ModelError as error:
+    except (ModelError, EndpointError) as error:
         jobs.fail(job=generation, error=str(error))
     except Exception as error:
         logger.exception("generation %s failed", generation.pk)
@@ -90,20 +83,31 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
     """Work on a claimed generation until the queue is full, its version no longer serves, or no prompt is left.
 
     Each batch is committed with its progress in one transaction, so a generation that is taken up again repeats and
-    loses nothing. Raises Interrupted (cancelled), Postponed (after a batch), LostClaim, ModelError, and what `check` raises.
+    loses nothing. Raises Interrupted (cancelled), Postponed (after a batch), LostClaim, ModelError,
+    EndpointError, and what `check` raises.
     """
     project, version = generation.project, generation.version
     if not generation.total:
         generation.total = min(pairs_wanted(project), unanswered_prompts(version).count())
         jobs.heartbeat(job=generation, total=generation.total)
-    if _left(generation) <= 0:
+    if pairs_left(generation) <= 0:
         return jobs.finish(job=generation)
+    pulse = Pulse(generation, check)
+    refusals = fill_from_endpoint(generation, pulse) if version.is_endpoint else _fill_from_weights(generation, policy, pulse)
+    if not generation.progress and (reason := why_nothing(project, generation, refusals)):
+        jobs.fail(job=generation, error=reason)
+    else:
+        jobs.finish(job=generation)
+
+
+def _fill_from_weights(generation: Generation, policy: Policy | None, pulse: Pulse) -> list[str]:
+    """Batch by batch. Returns why prompts were refused."""
+    project, version = generation.project, generation.version
     policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
-    pulse = _Pulse(generation, check)
     tried: set[int] = set()
     refusals: list[str] = []
     size = FIRST_BATCH_PAIRS
-    while (left := _left(generation)) > 0:
+    while (left := pairs_left(generation)) > 0:
         prompts = choose_prompts(version=version, count=min(size, left), seed=generation.pk, besides=tried)
         if not prompts:
             break
@@ -112,77 +116,12 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
         refusals += [reason for _, reason in pairs.refused]
         _store(generation, pairs, policy)
         size = BATCH_PAIRS
-        if _something_goes_first():
+        if something_goes_first():
             raise Postponed
-    if not generation.progress and (reason := _why_nothing(project, generation, refusals)):
-        jobs.fail(job=generation, error=reason)
-    else:
-        jobs.finish(job=generation)
-
-
-def _something_goes_first() -> bool:
-    urgent = DBTaskResult.objects.filter(
-        task_path=tasks.describe_version.module_path, priority=tasks.AFTER_A_RUN, status=TaskResultStatus.READY
-    )
-    return Run.objects.filter(state=JobState.QUEUED).exists() or urgent.exists()
-
-
-def _left(generation: Generation) -> int:
-    """Pairs still to make. None once another version serves: its own generation will be started."""
-    serving = serving_version(generation.project)
-    if serving is None or serving.pk != generation.version_id:
-        return 0
-    waiting = Comparison.objects.claimable().filter(project=generation.project).count()
-    return min(generation.total - generation.progress, generation.project.queue_high - waiting)
-
-
-def _why_nothing(project: Project, generation: Generation, refusals: Sequence[str]) -> str:
-    if refusals:
-        return f"None of the prompts tried could be used. The first: {refusals[0]}"
-    if generation.dropped_identical or generation.dropped_empty:
-        return (
-            f"No pair was kept: {generation.dropped_identical} prompts got twice the same answer and "
-            f"{generation.dropped_empty} an empty one, {MOST_TRIES} times each. "
-            f"Raise the temperature in the project's settings (it is {project.temperature:g})."
-        )
-    return ""
-
-
-# -- which prompts -----------------------------------------------------------------------------------------
-
-
-def choose_prompts(*, version: Version, count: int, seed: int, besides: Iterable[int] = ()) -> list[Prompt]:
-    """Of those without a pair of this version, those with fewest comparisons; ties in an order that `seed` shuffles.
-
-    Of both splits: held-out prompts are judged too, to measure with.
-    """
-    besides = set(besides)
-    counted = unanswered_prompts(version).annotate(all=Count("comparisons")).order_by("pk").values_list("pk", "all")
-    shuffle = random.Random(seed)
-    ranked = sorted((every, shuffle.random(), pk) for pk, every in counted.iterator() if pk not in besides)
-    chosen = [pk for *_, pk in ranked[:count]]
-    found = Prompt.objects.in_bulk(chosen)
-    return [found[pk] for pk in chosen]
+    return refusals
 
 
 # -- their answers -----------------------------------------------------------------------------------------
-
-
-class _Pulse:
-    """Called before each token: a heartbeat now and then, and a stop when somebody has cancelled or the worker ends."""
-
-    def __init__(self, generation: Generation, check: Callable[[], None]) -> None:
-        self.generation = generation
-        self.check = check
-        self.last = timezone.now()
-
-    def __call__(self) -> None:
-        self.check()
-        now = timezone.now()
-        if (now - self.last).total_seconds() >= settings.HEARTBEAT_SECONDS:
-            self.last = now
-            if jobs.heartbeat(job=self.generation):
-                raise Interrupted
 
 
 def sample_pairs(
@@ -232,11 +171,6 @@ def _fault(pair: list[tuple[Request, Sample]], pairs: Pairs, prompt: Prompt) -> 
     return ""
 
 
-def seed_of(*parts: int) -> int:
-    """63 bits that follow from `parts`: the same in every process and on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
-
-
 @transaction.atomic
 def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
     """The pairs of a batch, and the progress they make, together or not at all."""
@@ -250,9 +184,8 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
         resampled=F("resampled") + pairs.resampled,
     )
     generation.refresh_from_db(fields=["dropped_identical", "dropped_empty", "dropped_refused", "resampled"])
-    priority = _priority(project, version)
-    # As it is now, and until this is stored: somebody may have changed it while the model wrote.
-    required = Project.objects.select_for_update(no_key=True).values_list("judgements_required", flat=True).get(pk=project.pk)
+    priority = priority_of(project, version)
+    required = required_now(project)
     for prompt, pair in pairs.good:
         first, second = (
             Completion.objects.create(
@@ -270,19 +203,4 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
             )
             for request, answer in pair
         )
-        Comparison.objects.create(
-            project=project,
-            prompt=prompt,
-            first=first,
-            second=second,
-            purpose=Purpose.TRAIN,
-            priority=priority,
-            judgements_required=required,
-            free_places=required,
-        )
-
-
-def _priority(project: Project, version: Version) -> float:
-    """How many promotions there were when the version was promoted: pairs of the one promoted last come first."""
-    promoted = project.promotions.filter(version=version).order_by("-pk").values("pk")[:1]
-    return float(project.promotions.filter(pk__lte=promoted).count())
+        add_pair(project=project, prompt=prompt, first=first, second=second, priority=priority, required=required)

@@ -12,7 +12,7 @@ from annotate.models import Project, User
 from annotate.models.project import Promoting
 from annotate.queue import supersede
 from training.base_models import ModelInfo, import_model
-from training.models import Promotion, Run, Version
+from training.models import Endpoint, Promotion, Run, Version
 from training.models.version import ADDED
 
 
@@ -52,6 +52,16 @@ def add_base_version(
         if serve:
             promote(version=version, by=by, why=ADDED)
     return version, created
+
+
+@transaction.atomic
+def add_endpoint_version(*, endpoint: Endpoint) -> Version:
+    """The version that an endpoint is: without weights, so it generates and is evaluated but is not trained. Once each."""
+    project = _lock(endpoint.project)
+    version = Version.objects.filter(endpoint=endpoint).first()
+    return version or Version.objects.create(
+        project=project, number=_next_number(project), name=endpoint.model, endpoint=endpoint, metrics={"source": "endpoint"}
+    )
 
 
 def _create_base(project: Project, info: ModelInfo, directory: str) -> Version:

@@ -38,6 +38,11 @@ def start_run(
     parent = parent or serving_version(project)
     if parent is None:
         raise RunRefused("No model serves yet. Add one first: `manage.py add_model smollm2 --project SLUG --serve`.")
+    if parent.is_endpoint:
+        raise RunRefused(
+            f"{parent} is an endpoint: its weights are not here, so it cannot be trained. Choose a version with weights to start "
+            "from, or add one: `manage.py add_model smollm2 --project SLUG`. The judgements of its answers train that one, too."
+        )
     _refuse_second(project, beside_others)
     asked = {"preset": preset or project.preset, "overrides": overrides or {}}
     _check(asked)

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import project, runs, versions
+from training.views import endpoints, project, runs, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -17,5 +17,10 @@ urlpatterns = [
     path("projects/<slug:slug>/versions/", versions.versions, name="versions"),
     path("projects/<slug:slug>/versions/<int:number>/", versions.version, name="version"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
+    path("projects/<slug:slug>/endpoints/", endpoints.endpoints, name="endpoints"),
+    path("projects/<slug:slug>/endpoints/<int:endpoint_id>/", endpoints.endpoint, name="endpoint"),
+    path("projects/<slug:slug>/endpoints/<int:endpoint_id>/test/", endpoints.endpoint_test, name="endpoint_test"),
+    path("projects/<slug:slug>/endpoints/<int:endpoint_id>/serve/", endpoints.endpoint_serve, name="endpoint_serve"),
+    path("projects/<slug:slug>/endpoints/<int:endpoint_id>/remove/", endpoints.endpoint_remove, name="endpoint_remove"),
     *api,
 ]

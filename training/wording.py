@@ -1,5 +1,7 @@
 """Numbers in words: counts, lengths of time, sizes."""
 
+from decimal import Decimal
+
 from annotate.counting import counted
 
 
@@ -27,6 +29,15 @@ def shortened(number: int | None) -> str:
         if number >= limit:
             return f"{number / limit:.3g} {letter}"
     return str(number)
+
+
+def dollars(amount: Decimal | None) -> str:
+    """With the digits that tell something: "$12.40", "$0.0031", "under $0.0001"."""
+    if not amount:
+        return "$0"
+    if amount >= 1:
+        return f"${amount:,.2f}"
+    return f"${float(amount):.2g}" if amount >= Decimal("0.0001") else "under $0.0001"
 
 
 NOUNS = {

@@ -108,6 +108,11 @@ TABLE = {
     "versions": LOOKS,
     "version": LOOKS,
     "version_promote": MANAGES["post"],
+    "endpoints": MANAGES["get"],
+    "endpoint": MANAGES["get"],
+    "endpoint_test": MANAGES["post"],
+    "endpoint_serve": MANAGES["post"],
+    "endpoint_remove": MANAGES["post"],
     "api_runs": API_LOOKS,
     "api_run": API_LOOKS,
     "api_run_events": API_LOOKS,
@@ -124,6 +129,8 @@ ALSO = [
     ("api_judgements", API_JUDGES["post"]),
     ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
+    ("endpoint", MANAGES["post"]),
+    ("endpoints", MANAGES["post"]),
     ("guidelines_edit", MANAGES["post"]),
     ("invitations", MANAGES["post"]),
     ("members", MANAGES["post"]),
@@ -153,13 +160,14 @@ def place(db) -> dict[str, object]:
     make_run(project, make_version(project, serving=True))
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
+    endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")
     project.invitations.create(number=1, token_sha256="0" * 64, by=somebody, expires_at=timezone.now())
     judgement = judge(make_comparison(project), somebody, "first", flags=["unsafe"])
     comparison = judgement.comparison_id
     decision = leave_as_it_is(comparison_id=comparison, by=make_member(project, "manager"))
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
-             "token_id": 0, "name": "model.safetensors"}  # fmt: skip
+             "token_id": 0, "endpoint_id": endpoint.pk, "name": "model.safetensors"}  # fmt: skip
     return place | reviewed | {"project": project}
 
 

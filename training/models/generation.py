@@ -4,11 +4,12 @@ from django.db import models
 
 from annotate.models import Project
 
+from .endpoint import Metered
 from .job import Job
 from .version import Version
 
 
-class Generation(Job):
+class Generation(Metered, Job):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="generations")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="generations")
     dropped_identical = models.PositiveIntegerField(default=0)

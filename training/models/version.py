@@ -1,11 +1,15 @@
 """Model versions and the history of which one served."""
 
+from pathlib import Path
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
 from annotate.models import Project, User
+
+from .endpoint import Endpoint
 
 ADDED = "added"  # why a base model serves that was to serve at once
 
@@ -14,17 +18,22 @@ class VersionQuerySet(models.QuerySet):
     def of(self, project: Project):
         return self.filter(project=project).order_by("-number")
 
+    def trainable(self):
+        """Those whose weights are here: an endpoint generates and is evaluated, but cannot be trained."""
+        return self.filter(endpoint=None)
+
 
 class Version(models.Model):
-    """One policy: a model directory, its parent, its run, its metrics. It never changes once made."""
+    """One policy: a model directory or an endpoint, its parent, its run, its metrics. It never changes once made."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField(help_text="0 is the base; unique in the project.")
     name = models.CharField(max_length=200)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     run = models.OneToOneField("training.Run", null=True, blank=True, on_delete=models.PROTECT, related_name="version")
-    directory = models.CharField(max_length=500, help_text="Below VAR_DIR.")
-    serve_dtype = models.CharField(max_length=20, help_text="The precision that keeps what was trained.")
+    directory = models.CharField(max_length=500, blank=True, help_text="Below VAR_DIR; of an endpoint empty.")
+    endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="versions")
+    serve_dtype = models.CharField(max_length=20, blank=True, help_text="The precision that keeps what was trained.")
     metrics = models.JSONField(default=dict, blank=True)
     size_bytes = models.BigIntegerField(default=0)
     parameters = models.BigIntegerField(default=0)
@@ -36,14 +45,26 @@ class Version(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["project", "number"], name="version_number_is_unique_in_its_project"),
             models.CheckConstraint(condition=~Q(parent=models.F("id")), name="version_is_not_its_own_parent"),
+            models.CheckConstraint(
+                condition=Q(endpoint=None) & ~Q(directory="") | Q(endpoint__isnull=False, directory=""),
+                name="version_is_a_directory_or_an_endpoint",
+            ),
+            models.UniqueConstraint(fields=["endpoint"], condition=Q(endpoint__isnull=False), name="one_version_per_endpoint"),
         ]
 
     def __str__(self) -> str:
         return f"v{self.number}"
 
     @property
-    def path(self):
+    def path(self) -> Path:
+        """Its model directory. Only of one that has weights: never ask for an endpoint's."""
+        if not self.directory:
+            raise ValueError(f"{self} is an endpoint and has no directory.")
         return settings.VAR_DIR / self.directory
+
+    @property
+    def is_endpoint(self) -> bool:
+        return self.endpoint_id is not None
 
     @property
     def is_described(self) -> bool:

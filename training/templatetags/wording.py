@@ -7,6 +7,7 @@ from training import wording
 register = template.Library()
 register.filter("lasting", wording.lasting)
 register.filter("shortened", wording.shortened)
+register.filter("dollars", wording.dollars)
 
 
 @register.filter

@@ -24,7 +24,9 @@ RETIRED = "Pairs of other versions that nobody has judged are retired; they come
 
 
 def _find_version(request: ProjectRequest, number: int) -> Version:
-    versions = request.project.versions.select_related("parent", "run__dataset", "run__reference", "run__project", "project")
+    versions = request.project.versions.select_related(
+        "parent", "run__dataset", "run__reference", "run__project", "project", "endpoint"
+    )
     return get_object_or_404(versions, number=number)
 
 
