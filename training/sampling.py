@@ -295,7 +295,7 @@ def score(
     for start in range(0, len(order), batch_size):
         before_each()
         places = order[start : start + batch_size]
-        sums = torch.cat(batch_logprobs(model, _padded([pairs[i] for i in places], model.device), precision))
+        sums = batch_logprobs(model, _padded([pairs[i] for i in places], model.device), precision)
         for place, value in zip(places, sums.tolist(), strict=True):
             scores[place] = value
     return scores

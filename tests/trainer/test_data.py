@@ -178,3 +178,32 @@ def test_text_before_the_end_of_turn_belongs_to_the_answer() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}[{{ m['content'] }} ]<|im_end|>\n{% endfor %}"
     assert find_ending(tokenizer).text == " ]" and find_ending(tokenizer).token == "<|im_end|>"
+
+
+def test_single_answers_are_for_losses_that_take_them(tmp_path: Path) -> None:
+    row = {"prompt": make_row()["prompt"], "completion": answer("Yes."), "label": False}
+    path = write_rows(tmp_path / "pairs.jsonl", [make_row(), row, row | {"label": 1}, row | {"completion": answer(" ")}])
+    with pytest.raises(DataError) as refused:
+        read_triples(path)
+    assert str(refused.value).count("which only the loss kto learns from") == 3 and "pairs.jsonl line 2: it has one" in str(
+        refused.value
+    )
+    with pytest.raises(DataError) as refused:
+        read_triples(path, unpaired=True)
+    assert 'line 3: "label" must be true (desirable) or false' in str(refused.value)
+    assert 'line 4: "completion" is empty' in str(refused.value) and "2 fault(s)" in str(refused.value)
+    write_rows(path, [make_row(), row, row | {"label": True, "completion_truncated": True, "weight": 2}])
+    pair, disliked, liked = read_triples(path, unpaired=True)
+    assert (disliked.chosen, disliked.rejected, liked.chosen, liked.rejected) == ("", "Yes.", "Yes.", "")
+    assert pair.chosen and pair.rejected and liked.chosen_truncated and not liked.rejected_truncated and liked.weight == 2.0
+
+
+def test_single_answers_as_tokens(tmp_path: Path) -> None:
+    row = {"prompt": make_row()["prompt"], "completion": answer("Yes."), "label": False}
+    path = write_rows(tmp_path / "pairs.jsonl", [make_row(), row, row | {"completion_truncated": True}])
+    read = tokenise(tiny_tokenizer(), read_triples(path, unpaired=True), path, WIDE)
+    pair, alone, cut = read.examples
+    assert alone.chosen == () and alone.rejected[-1] == 2 and alone.rejected[:-1] == cut.rejected and alone.prompt == pair.prompt
+    assert alone.tokens == len(alone.prompt) + len(alone.rejected) == alone.width
+    assert read.audit["unpaired"] == 2 and read.audit["without_end_of_turn"] == [] and read.audit["answers_cut"] == 1
+    assert read.audit["chosen_tokens"]["min"] == len(pair.chosen)

@@ -68,6 +68,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dict
         job("reference", reference=str(other), max_steps=1, sft_epochs=None),
         job("sft", sft_epochs=0.5, max_steps=1, heldout=0),
         job("plain", fault="a_model_that_cannot_pack", max_steps=2),
+        job("kto", loss="kto", beta=0.5, max_steps=3),
         job("bfloat16", compute="bfloat16", max_steps=2),
         job("nan", fault="nan_in_the_second_process"),
         job("signal", fault="signal_in_the_second_process"),
@@ -126,7 +127,7 @@ def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert max(worst.values()) <= tolerance, worst
 
 
-@pytest.mark.parametrize("name", ["tied", "untied", "idle", "reference", "sft", "plain", "bfloat16"])
+@pytest.mark.parametrize("name", ["tied", "untied", "idle", "reference", "sft", "plain", "kto", "bfloat16"])
 def test_two_processes_train_as_one(name: str, jobs: dict[str, Any], outcomes: list[dict[str, Any]]) -> None:
     """Losses, gradients, norms (clipped in "tied"), evaluation and final weights; processes without a pack in "idle"."""
     job = jobs[name]

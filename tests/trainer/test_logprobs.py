@@ -50,9 +50,9 @@ def test_padding_and_its_id_change_nothing(model: Any) -> None:
     batch = collate(EXAMPLES, pad_id=0, device=CPU)
     wide = Batch(*(torch.nn.functional.pad(t, (0, 7)) for t in list(vars(batch).values())[:3]), batch.tokens)
     other = collate(EXAMPLES, pad_id=2, device=CPU)
-    expected = torch.cat(batch_logprobs(model, batch, FLOAT32))
-    assert torch.allclose(torch.cat(batch_logprobs(model, wide, FLOAT32)), expected, atol=1e-4)
-    assert torch.allclose(torch.cat(batch_logprobs(model, other, FLOAT32)), expected, atol=1e-4)
+    expected = batch_logprobs(model, batch, FLOAT32)
+    assert torch.allclose(batch_logprobs(model, wide, FLOAT32), expected, atol=1e-4)
+    assert torch.allclose(batch_logprobs(model, other, FLOAT32), expected, atol=1e-4)
 
 
 def test_the_batch_holds_exactly_the_completion_tokens() -> None:
@@ -64,15 +64,15 @@ def test_the_batch_holds_exactly_the_completion_tokens() -> None:
 
 def test_a_model_that_cannot_keep_part_of_its_logits_gives_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = collate(EXAMPLES, pad_id=0, device=CPU)
-    expected = torch.cat(batch_logprobs(model, batch, FLOAT32))
+    expected = batch_logprobs(model, batch, FLOAT32)
     monkeypatch.setattr("training.dpo.logprobs._keeps_logits", lambda model_class: False)
-    assert torch.allclose(torch.cat(batch_logprobs(model, batch, FLOAT32)), expected, atol=1e-5)
+    assert torch.allclose(batch_logprobs(model, batch, FLOAT32), expected, atol=1e-5)
 
 
 def test_autocast_keeps_float32_weights_and_sums(model: Any) -> None:
     batch = collate(EXAMPLES, pad_id=0, device=CPU)
-    rough = torch.cat(batch_logprobs(model, batch, Precision(CPU, torch.bfloat16)))
-    exact = torch.cat(batch_logprobs(model, batch, FLOAT32))
+    rough = batch_logprobs(model, batch, Precision(CPU, torch.bfloat16))
+    exact = batch_logprobs(model, batch, FLOAT32)
     assert rough.dtype == torch.float32 and all(p.dtype == torch.float32 for p in model.parameters())
     assert not torch.equal(rough, exact) and torch.allclose(rough, exact, atol=0.5)
 

@@ -195,13 +195,19 @@ def test_the_configs_options_are_the_losses_own() -> None:
     assert set(LOSSES) == set(LOSS_OPTIONS)
 
 
-OTHER_VALUES = {"beta": 0.3, "label_smoothing": 0.2, "strength_offset": 0.5, "tie_width": 0.5, "unlikelihood_weight": 0.5}
+OTHER_VALUES = {
+    "beta": 0.3, "label_smoothing": 0.2, "strength_offset": 0.5, "tie_width": 0.5, "unlikelihood_weight": 0.5,
+    "desirable_weight": 2.0, "undesirable_weight": 2.0,
+}  # fmt: skip
+USUAL_VALUES = {
+    "beta": 0.1, "tie_width": 1.0, "unlikelihood_weight": 1.0, "label_smoothing": 0.0, "strength_offset": 0.0,
+    "desirable_weight": 1.0, "undesirable_weight": 1.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("loss", "option"), [(loss, option) for loss, options in LOSS_OPTIONS.items() for option in options])
 def test_each_option_changes_its_loss(loss: str, option: str) -> None:
-    usual = {"beta": 0.1, "tie_width": 1.0, "unlikelihood_weight": 1.0, "label_smoothing": 0.0, "strength_offset": 0.0}
-    options = {name: usual[name] for name in LOSS_OPTIONS[loss]}
+    options = {name: USUAL_VALUES[name] for name in LOSS_OPTIONS[loss]}
     one = LOSSES[loss](rows(), **options)
     other = LOSSES[loss](rows(), **options | {option: OTHER_VALUES[option]})
     assert not torch.isclose(one, other).any()

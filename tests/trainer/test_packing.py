@@ -1,5 +1,6 @@
 """The packed path: which token lies where, what it may see, and that it changes no number."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def test_where_tokens_lie() -> None:
     assert pack.targets_S.tolist() == [20, 21, 2, 30, 2, 2, 40, 41, 42, 2]
     assert pack.answers_S.tolist() == [0, 0, 0, 1, 1, 2, 3, 3, 3, 3]
     assert pack.tokens == sum(packed_length(example) for example in SHORT) == 11
+
+
+def test_an_answer_that_is_not_there_takes_no_place() -> None:
+    alone = [replace(SHORT[0], rejected=()), replace(SHORT[1], chosen=()), SHORT[0]]
+    pack = make_pack(alone, CPU)
+    assert pack.input_ids_T.tolist() == [10, 11, 12, 20, 21, 13, 14, 40, 41, 42, 10, 11, 12, 20, 21, 30]
+    assert pack.predictors_S.tolist() == [2, 3, 4, 6, 7, 8, 9, 12, 13, 14, 12, 15]
+    assert pack.answers_S.tolist() == [0, 0, 0, 3, 3, 3, 3, 4, 4, 4, 5, 5]
+    assert [packed_length(example) for example in alone] == [5, 5, 6]
+
+
+def test_single_answers_score_as_in_their_pairs(model: Any) -> None:
+    precision = Precision(CPU, torch.float64)
+    alone = [replace(each, **{side: ()}) for each in MIXED for side in ("chosen", "rejected")]
+    for path in (PACKED, PLAIN, replace(PLAIN, budget=1)):
+        scores_N2, alone_N2 = Scorer(model, precision, path).score(MIXED), Scorer(model, precision, path).score(alone)
+        assert torch.allclose(alone_N2[::2, 1], scores_N2[:, 1], atol=1e-4)
+        assert torch.allclose(alone_N2[1::2, 0], scores_N2[:, 0], atol=1e-4)
+        assert not alone_N2[::2, 0].any() and not alone_N2[1::2, 1].any()
 
 
 def test_packs_are_filled_first_fit_decreasing() -> None:

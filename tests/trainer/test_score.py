@@ -12,7 +12,7 @@ import torch
 from training.dpo.__main__ import main
 from training.dpo.data import read_triples
 from training.dpo.model import load_model, load_tokenizer
-from training.dpo.score import summary_of, wilson
+from training.dpo.score import hanley, summary_of, wilson
 from training.dpo.tokens import encode, find_ending
 
 from .conftest import ROOT
@@ -83,7 +83,7 @@ def test_help_names_the_choices(capsys: Any) -> None:
 
 
 def test_the_summary_counts_equal_margins_as_half() -> None:
-    summary = summary_of([{"margin": 1.0}, {"margin": 0.0}, {"margin": -1.0}, {"margin": -2.0}])
+    summary = summary_of([{"chosen_reward": reward, "rejected_reward": 1.0} for reward in (2.0, 1.0, 0.0, -1.0)])
     assert (summary["accuracy"], summary["margin"]) == (0.375, -0.5)
     assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 
@@ -93,3 +93,25 @@ def test_a_config_alone_means_train(tmp_path: Path, capsys: Any) -> None:
     path.write_text("{}")
     assert main([str(path)]) == main(["train", str(path)]) == 2
     assert capsys.readouterr().err.count("model: missing") == 2
+
+
+def test_single_answers(tiny_model_dir: Path, tmp_path: Path, capsys: Any) -> None:
+    """Each couple of a desirable and an undesirable answer counts once."""
+    pairs = [make_row(number) for number in range(3)]
+    rows = [
+        {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+        for row in pairs
+        for side in ("chosen", "rejected")
+    ]
+    triples, output = write_rows(tmp_path / "single.jsonl", rows[:-1]), tmp_path / "scores.jsonl"
+    assert main(["score", str(triples), "--model", str(tiny_model_dir), "--output", str(output)]) == 0
+    found = read(output)
+    assert [row["chosen_logp"] is None for row in found] == [False, True, False, True, False]
+    assert [row["rejected_tokens"] == 0 for row in found] == [True, False, True, False, True]
+    liked, disliked = ([row[key] for row in found if row[key] is not None] for key in ("chosen_logp", "rejected_logp"))
+    share = sum(one > two for one in liked for two in disliked) / 6
+    assert f"ranked as annotated by log-probability: {share:.1%}" in capsys.readouterr().err
+    write_rows(triples, rows[:1])
+    assert main(["score", str(triples), "--model", str(tiny_model_dir), "--output", str(output)]) == 0
+    assert "all of one kind" in capsys.readouterr().err
+    assert hanley(0.8, 20, 30) == pytest.approx((0.6678, 0.9322), abs=1e-4) and hanley(1.0, 3, 2) == (1.0, 1.0)

@@ -73,6 +73,9 @@ def _add_train(commands: Any) -> None:
             "triples, one JSON object a line:\n"
             '  {"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "A"}],\n'
             '   "rejected": [{"role": "assistant", "content": "B"}], "weight": 1.0, "id": "any"}\n\n'
+            "for kto also rows of one answer:\n"
+            '  {"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}],\n'
+            '   "label": true}\n\n'
             "OUTPUT holds config.json, events.jsonl (one JSON object a line), checkpoint/ while running, model/ at the end.\n"
             f"exit codes: {EXIT_CODES}"
         ),

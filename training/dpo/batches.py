@@ -12,16 +12,12 @@ from training.dpo.tokens import Example
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows are all chosen, then all rejected: R = 2 · pairs. T is the longest row."""
+    """R rows of T tokens, the longest row's; T tokens are a prompt, a completion and padding."""
 
     input_ids_RT: torch.Tensor
     attention_mask_RT: torch.Tensor
     completion_mask_RT: torch.Tensor  # True where a token is scored: the completion with its end-of-turn token
     tokens: int  # without padding
-
-    @property
-    def pairs(self) -> int:
-        return self.input_ids_RT.shape[0] // 2
 
 
 def steps_total(pairs: int, batch_pairs: int, epochs: float, max_steps: int | None) -> int:
@@ -39,23 +35,33 @@ def step_indices(step: int, pairs: int, batch_pairs: int, epochs: float, max_ste
 
 
 def fill_padded(examples: Sequence[Example], budget: int) -> list[list[int]]:
-    """Places in `examples`, longest first, cut so that a batch's padded rows (two a pair) hold at most `budget` tokens.
+    """Places in `examples`, longest first, cut so that a batch's padded rows (one an answer) hold at most `budget` tokens.
 
     A pair that is longer than the budget gets a batch of its own.
     """
     batches: list[list[int]] = []
-    width = 0
+    width = rows = 0
     for place in sorted(range(len(examples)), key=lambda place: (-examples[place].width, place)):
-        if not batches or 2 * width * (len(batches[-1]) + 1) > budget:
+        if not batches or width * (rows + examples[place].answers) > budget:
             batches.append([])
-            width = examples[place].width
+            width, rows = examples[place].width, 0
         batches[-1].append(place)
+        rows += examples[place].answers
     return batches
 
 
+def answers_of(examples: Sequence[Example]) -> list[int]:
+    """The answers that are there, in the order of a batch's rows, all chosen and then all rejected: 2 · place, and 1 more for a
+    rejected one. Example: a pair and a desirable answer alone → [0, 2, 1].
+    """
+    chosen = [2 * place for place, example in enumerate(examples) if example.chosen]
+    return chosen + [2 * place + 1 for place, example in enumerate(examples) if example.rejected]
+
+
 def collate(examples: Sequence[Example], pad_id: int, device: torch.device) -> Batch:
-    """Pad on the right. Padding is neither attended to nor scored, so `pad_id` may be any id."""
-    rows = [(e.prompt, e.chosen) for e in examples] + [(e.prompt, e.rejected) for e in examples]
+    """A row for each of `answers_of`. Pad on the right; padding is neither attended to nor scored, so `pad_id` may be any id."""
+    places = [divmod(answer, 2) for answer in answers_of(examples)]
+    rows = [(examples[place].prompt, examples[place].rejected if side else examples[place].chosen) for place, side in places]
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     input_ids_RT = torch.full((len(rows), width), pad_id, dtype=torch.long)
     attention_mask_RT = torch.zeros((len(rows), width), dtype=torch.long)

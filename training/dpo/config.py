@@ -26,9 +26,13 @@ LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
     "hinge": ("beta",),
     "dpo_norm": ("beta", "label_smoothing"),
     "dpo_ties": ("beta", "tie_width"),
+    "kto": ("beta", "desirable_weight", "undesirable_weight"),
     "sft": (),
     "unlikelihood": ("unlikelihood_weight",),
 }
+
+# Losses that also take rows of one answer with its label; sft learns from the desirable ones.
+UNPAIRED = ("kto", "sft")
 
 
 def _setting(
@@ -73,6 +77,8 @@ class Config:
         0.0, low=0, high=1000, help="Reward margin asked for each point of a judgement's strength (DPO with an offset)."
     )
     tie_width: float = _setting(1.0, above=0, high=100, help="Reward margin within which dpo_ties takes answers to be equal.")
+    desirable_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the chosen (desirable) answers in kto.")
+    undesirable_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the rejected (undesirable) answers in kto.")
     unlikelihood_weight: float = _setting(1.0, low=0, high=1000, help="Weight of the rejected answers in unlikelihood.")
     sft_epochs: float | None = _setting(
         None, above=0, high=1000,

@@ -32,7 +32,7 @@ class Console:
     def _advance(self, event: Event) -> None:
         if self.bar is None:
             self.bar = tqdm(total=event["steps"], initial=event["step"] - 1, unit="step", file=self.stream)
-        self.bar.set_postfix_str(f"loss {event['loss']:.4f}, accuracy {event['accuracy']:.0%}, margin {event['margin']:.3f}")
+        self.bar.set_postfix_str(f"loss {event['loss']:.4f}, accuracy {event['accuracy']:.0%}, margin {_margin(event)}")
         self.bar.update(event["step"] - self.bar.n)
 
 
@@ -58,6 +58,10 @@ def _bytes(count: int) -> str:
 def _audit(event: Event) -> str:
     train, heldout = event["train"], event["heldout"]
     extra = f", {heldout['pairs']} held out" if heldout else ""
+    if train["unpaired"]:
+        extra += f"; {train['unpaired']} rows of a single answer"
+    if left := train.get("left_out"):
+        extra += f"; {left} undesirable answers left out"
     if cut := train["answers_cut"]:
         extra += f"; {cut} answers had been cut at their limit and are not taught to end there"
     return (
@@ -69,7 +73,7 @@ def _audit(event: Event) -> str:
 def _step(event: Event) -> str:
     return (
         f"step {event['step']}/{event['steps']}  loss {event['loss']:.4f}  accuracy {event['accuracy']:.0%}  "
-        f"margin {event['margin']:+.3f}  grad norm {event['grad_norm']:.2f}  {event['tokens_per_s']:.0f} tokens/s  "
+        f"margin {_margin(event)}  grad norm {event['grad_norm']:.2f}  {event['tokens_per_s']:.0f} tokens/s  "
         f"{_duration(event['eta_s'])} left"
     )
 
@@ -77,8 +81,13 @@ def _step(event: Event) -> str:
 def _heldout(event: Event) -> str:
     return (
         f"held out at step {event['step']}: loss {event['loss']:.4f}, accuracy {event['accuracy']:.0%}, "
-        f"margin {event['margin']:+.3f} on {event['pairs']} pairs"
+        f"margin {_margin(event)} on {event['pairs']} pairs"
     )
+
+
+def _margin(event: Event) -> str:
+    """Unpaired rows may all be of one kind."""
+    return "unknown" if event["margin"] is None else f"{event['margin']:+.3f}"
 
 
 def _saved(event: Event) -> str:

@@ -1,4 +1,7 @@
-"""Reading triples: JSONL in TRL's conversational form, checked row by row, all faults reported together."""
+"""Reading triples: JSONL in TRL's conversational form, checked row by row, all faults reported together.
+
+For losses that take single answers (KTO), also TRL's unpaired rows: prompt, completion, label.
+"""
 
 import hashlib
 import json
@@ -10,13 +13,13 @@ from typing import Any
 from training.dpo.errors import DataError
 
 SHOWN_FAULTS = 20
-FLAGS = ("chosen_truncated", "rejected_truncated", "tie")
+FLAGS = ("chosen_truncated", "rejected_truncated", "completion_truncated", "tie")
 Message = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Triple:
-    """One row as read: x, y_w and y_l with the row's line number."""
+    """One row as read: x, y_w and y_l with the row's line number. Of an unpaired row one of the two is empty."""
 
     line: int
     id: Any
@@ -30,15 +33,18 @@ class Triple:
     tie: bool = False  # neither answer was preferred: only the loss dpo_ties learns from it
 
 
-def read_triples(path: Path) -> list[Triple]:
-    """All rows of `path`. Raises one DataError that names every broken, empty or identical row by line."""
+def read_triples(path: Path, unpaired: bool = False) -> list[Triple]:
+    """All rows of `path`; with `unpaired` also rows of one answer with its label, which become half a triple.
+
+    Raises one DataError that names every broken, empty or identical row by line.
+    """
     triples: list[Triple] = []
     faults: list[str] = []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         row = _parsed(line)
-        found = [row] if isinstance(row, str) else row_faults(row)
+        found = [row] if isinstance(row, str) else row_faults(row, unpaired)
         faults += [f"{path.name} line {number}: {fault}. Delete the row or export again." for fault in found]
         if not found:
             triples.append(_triple(number, row))
@@ -61,14 +67,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def row_faults(row: dict[str, Any]) -> list[str]:
+def row_faults(row: dict[str, Any], unpaired: bool = False) -> list[str]:
     """What is wrong with one parsed row, in words; an empty list when it can be trained on."""
-    faults = [_prompt_fault(row), _completion_fault(row, "chosen"), _completion_fault(row, "rejected")]
+    if single := is_unpaired(row):
+        if not unpaired:
+            return ['it has one answer with a label and no pair ("chosen", "rejected"), which only the loss kto learns from']
+        faults = [_prompt_fault(row), _completion_fault(row, "completion")]
+        faults += [] if isinstance(row.get("label"), bool) else ['"label" must be true (desirable) or false']
+    else:
+        faults = [_prompt_fault(row), _completion_fault(row, "chosen"), _completion_fault(row, "rejected")]
     faults += [_number_fault(row, "weight", low=0.0), _number_fault(row, "margin")]
     faults += [f'"{key}" must be true or false' for key in FLAGS if not isinstance(row.get(key, False), bool | None)]
-    if not any(faults) and row["chosen"][0]["content"] == row["rejected"][0]["content"]:
+    if not single and not any(faults) and row["chosen"][0]["content"] == row["rejected"][0]["content"]:
         faults.append('"chosen" and "rejected" are identical')
     return [fault for fault in faults if fault]
+
+
+def is_unpaired(row: dict[str, Any]) -> bool:
+    """Whether it is a row of TRL's unpaired form, {"prompt": …, "completion": …, "label": true}."""
+    return "completion" in row and "chosen" not in row and "rejected" not in row
 
 
 def _lines(path: Path) -> list[str]:
@@ -125,12 +142,15 @@ def _number_fault(row: dict[str, Any], key: str, low: float = -math.inf) -> str 
 
 
 def _triple(number: int, row: dict[str, Any]) -> Triple:
+    if is_unpaired(row):
+        side = "chosen" if row["label"] else "rejected"
+        row = {**row, side: row["completion"], f"{side}_truncated": row.get("completion_truncated"), "tie": False}
     return Triple(
         line=number,
         id=row.get("id", number),
         prompt=tuple({"role": m["role"], "content": m["content"]} for m in row["prompt"]),
-        chosen=row["chosen"][0]["content"],
-        rejected=row["rejected"][0]["content"],
+        chosen=row["chosen"][0]["content"] if "chosen" in row else "",
+        rejected=row["rejected"][0]["content"] if "rejected" in row else "",
         weight=float(row["weight"] if row.get("weight") is not None else 1.0),
         margin=float(row["margin"] if row.get("margin") is not None else 0.0),
         chosen_truncated=bool(row.get("chosen_truncated")),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from training.dpo import distributed
 from training.dpo.attention import NAME, CannotPack, Layout, layout_of
-from training.dpo.batches import Batch, collate, fill_padded
+from training.dpo.batches import Batch, answers_of, collate, fill_padded
 from training.dpo.head import tiled_logprobs
 from training.dpo.packing import make_pack, packed_length, spread_packs
 from training.dpo.tokens import Example
@@ -61,12 +61,12 @@ class Scorer:
         return fill_padded(examples, self.path.budget)
 
     def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
-        """Log-probability of each chosen and rejected completion, in nats: (B, 2), differentiable."""
+        """Log-probability of each chosen and rejected completion, in nats, 0 of one that is not there: (B, 2), differentiable."""
         if self.path.packed:
             return packed_logprobs(self.model, examples, self.precision)
-        return torch.stack(
-            batch_logprobs(self.model, collate(examples, pad_id=0, device=self.precision.device), self.precision), 1
-        )
+        sums_R = batch_logprobs(self.model, collate(examples, pad_id=0, device=self.precision.device), self.precision)
+        places_R = torch.tensor(answers_of(examples), device=sums_R.device)
+        return sums_R.new_zeros(2 * len(examples)).index_copy(0, places_R, sums_R).view(-1, 2)
 
     @torch.no_grad()
     def score(self, examples: Sequence[Example], before_each: Callable[[int], None] = lambda done: None) -> torch.Tensor:
@@ -90,6 +90,11 @@ def shortest(examples: Sequence[Example]) -> int:
     return min(range(len(examples)), key=lambda place: examples[place].tokens)
 
 
+def answer_lengths(examples: Sequence[Example]) -> torch.Tensor:
+    """(N, 2), 1 at least: what differences of log-probabilities are divided by to get them per token."""
+    return torch.tensor([[len(example.chosen), len(example.rejected)] for example in examples]).clamp(min=1)
+
+
 def choose_path(model: Any, examples: Sequence[Example], device: torch.device, budget: int) -> tuple[ForwardPath, str]:
     """Packed, if it gives this model's numbers on the first pairs in float32; else plain. With the reason in words."""
     exact = Precision(device, torch.float32)
@@ -100,7 +105,7 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
     except (CannotPack, TypeError, AttributeError, RuntimeError, ValueError) as error:  # model code raises what it likes
         distributed.recover(model)
         return plain, f"plain: {type(model).__name__} does not take packed rows ({error})"
-    lengths_N2 = torch.tensor([[len(example.chosen), len(example.rejected)] for example in few])
+    lengths_N2 = answer_lengths(few)
     worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
     if not worst <= AGREEMENT:
         return plain, f"plain: packed rows of {type(model).__name__} differ by {worst:.1e} nats per token"
@@ -134,8 +139,8 @@ def token_logprobs(logits_SV: torch.Tensor, targets_S: torch.Tensor) -> torch.Te
     return -F.cross_entropy(logits_SV.float(), targets_S, reduction="none")
 
 
-def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each chosen and each rejected completion, in nats, summed over its tokens: (B,), (B,).
+def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> torch.Tensor:
+    """Log-probability of each row's completion, in nats, summed over its tokens: (R,).
 
     The logits at position t predict token t + 1, so the head runs from the last prompt token on (the earliest of
     the batch); what is before the completion or is padding is not scored.
@@ -150,8 +155,7 @@ def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> tuple[torc
     logits_RTV = logits_RTV[:, -(width - first) : -1]
     scored_RT = batch.completion_mask_RT[:, first + 1 :]
     logprobs_S = token_logprobs(logits_RTV[scored_RT], batch.input_ids_RT[:, first + 1 :][scored_RT])
-    sums_R = logprobs_S.new_zeros(scored_RT.shape).masked_scatter(scored_RT, logprobs_S).sum(dim=1)
-    return sums_R[: batch.pairs], sums_R[batch.pairs :]
+    return logprobs_S.new_zeros(scored_RT.shape).masked_scatter(scored_RT, logprobs_S).sum(dim=1)
 
 
 def attend_with(model: Any, name: str = "sdpa") -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
 from training.dpo.logprobs import ForwardPath, Precision, Scorer, shortest
 from training.dpo.losses import Scores
+from training.dpo.mismatched import mismatched_name, reference_point
 from training.dpo.optimizers import learning_rate_at
 from training.dpo.stopping import Stopper
 from training.dpo.tokens import Example
@@ -37,8 +39,8 @@ class Progress:
     seconds: float = 0.0  # spent in steps
     chosen_gain: float = 0.0  # running mean of log π/π_ref of chosen completions, in nats
     warned: list[str] = field(default_factory=list)
-    heldout: dict[str, float] | None = None
-    last_step: dict[str, float] | None = None
+    heldout: dict[str, float | None] | None = None
+    last_step: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ class Run:
     path: ForwardPath
     train: list[Example]
     heldout: list[Example]
-    reference: dict[str, torch.Tensor]  # "train" and "heldout" → (N, 2)
+    reference: dict[str, torch.Tensor]  # "train" and "heldout" → (N, 2); for kto also of the mismatched pairs of each
     identity: dict[str, str]  # hashes of what a checkpoint must be resumed with
     log: EventLog
     stopper: Stopper
+    mismatched: dict[str, list[Example]] = field(default_factory=dict)  # "train" and "heldout", for kto only
 
     @property
     def objective(self) -> Objective:
@@ -121,7 +124,7 @@ def train_step(run: Run, progress: Progress) -> None:
 
 
 def step_once(run: Run, progress: Progress) -> None:
-    """One optimizer step over one batch, in micro-batches whose gradients add up to the batch's mean loss."""
+    """One optimizer step over one batch, in micro-batches whose gradients add up to those of the batch's mean loss."""
     began, config = time.monotonic(), run.config
     places = step_indices(progress.step, len(run.train), config.batch_pairs, config.epochs, config.max_steps, config.seed)
     examples = [run.train[place] for place in places]
@@ -130,14 +133,15 @@ def step_once(run: Run, progress: Progress) -> None:
     weights_B = weights_of(examples)
     bad_B = torch.zeros(len(places))
     policy = run.policy(progress.halvings)
+    z, divisor = reference_point_of(run, "train", places, progress), run.objective.divisor(examples)
     for part in distributed.share(policy.micro_batches(examples)):
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
         taken_part = part or [shortest(examples)]  # all processes go through the model equally often
         pairs = [examples[i] for i in taken_part]
         policy_P2 = policy.logprobs(pairs)
-        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[taken_part], pairs))
+        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[taken_part], pairs, z))
         weights_P = weights_B[taken_part] if part else torch.zeros(1)
-        (losses_P * weights_P.to(losses_P.device)).sum().div(len(places)).backward()
+        (losses_P * weights_P.to(losses_P.device)).sum().div(divisor).backward()
         if part:
             policy_B2[part] = policy_P2.detach().float().cpu()
             bad_B[part] = (~losses_P.detach().isfinite()).float().cpu()
@@ -148,7 +152,7 @@ def step_once(run: Run, progress: Progress) -> None:
     taken, tokens = time.monotonic() - began, sum(example.tokens for example in examples)
     progress.step += 1
     progress.seconds += taken
-    progress.last_step = metrics(policy_B2, reference_B2, examples, run.objective)
+    progress.last_step = metrics(policy_B2, reference_B2, examples, run.objective, z)
     run.log.write(
         "step", step=progress.step, steps=run.steps,
         epoch=round(min(progress.step * config.batch_pairs / len(run.train), config.epochs if not config.max_steps else 1e9), 4),
@@ -156,6 +160,15 @@ def step_once(run: Run, progress: Progress) -> None:
         memory_bytes=peak_memory(run.precision.device),
         eta_s=round((run.steps - progress.step) * progress.seconds / progress.step, 1),
     )  # fmt: skip
+
+
+def reference_point_of(run: Run, part: str, places: Sequence[int], progress: Progress) -> float:
+    """KTO's z for these rows, under the policy as it is now; 0 for every other loss. All of a step's micro-batches share it."""
+    if part not in run.mismatched or (progress.step == 0 and run.starts_at_reference):
+        return 0.0
+    examples = [run.mismatched[part][place] for place in places]
+    policy_B2 = run.policy(progress.halvings).score(examples, lambda done: run.stopper.check(progress.step))
+    return reference_point(policy_B2, run.reference[mismatched_name(part)][list(places)], examples)
 
 
 def update(run: Run, rate: float, examples: list[Example], step: int) -> float:
@@ -177,7 +190,8 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
         scores_N2 = run.reference["heldout"]  # of the same weights, as the preflight has shown
     else:
         scores_N2 = run.policy(progress.halvings).score(run.heldout, lambda done: run.stopper.check(progress.step))
-    progress.heldout = metrics(scores_N2, run.reference["heldout"], run.heldout, run.objective)
+    z = reference_point_of(run, "heldout", range(len(run.heldout)), progress)
+    progress.heldout = metrics(scores_N2, run.reference["heldout"], run.heldout, run.objective, z)
     progress.evaluated = progress.step
     run.log.write("heldout", step=progress.step, **progress.heldout, pairs=len(run.heldout))
 
@@ -195,6 +209,8 @@ def keep(run: Run, progress: Progress) -> None:
 def warn_if_chosen_falls(run: Run, progress: Progress) -> None:
     """Say once when chosen answers become unlikely while the margin grows (arXiv:2410.08847)."""
     assert progress.last_step is not None
+    if progress.last_step["chosen_reward"] is None or progress.last_step["margin"] is None:  # answers of one kind only
+        return
     gain = progress.last_step["chosen_reward"] / run.config.beta
     progress.chosen_gain = SMOOTHING * progress.chosen_gain + (1 - SMOOTHING) * gain
     code = "chosen_falls"

@@ -27,10 +27,15 @@ class Scores:
     rejected_tokens: torch.Tensor
     strength: torch.Tensor  # of the preference, as its annotators graded it (the row's "margin")
     tie: torch.Tensor  # True where neither answer was preferred; "chosen" and "rejected" are then only names
+    reference_point: float = 0.0  # z of KTO, in nats
 
     @classmethod
-    def of(cls, policy_B2: torch.Tensor, reference_B2: torch.Tensor, examples: Sequence[Example]) -> "Scores":
-        """Log-probabilities (columns are chosen, rejected) with what the pairs themselves say."""
+    def of(
+        cls, policy_B2: torch.Tensor, reference_B2: torch.Tensor, examples: Sequence[Example], reference_point: float = 0.0
+    ) -> "Scores":
+        """Log-probabilities (columns are chosen, rejected) with what the pairs themselves say. An answer that is not there (of
+        an unpaired row) has no tokens and the log-probability 0.
+        """
 
         def column(values: list[float]) -> torch.Tensor:
             return torch.tensor(values, dtype=policy_B2.dtype, device=policy_B2.device)
@@ -42,6 +47,7 @@ class Scores:
             rejected_tokens=column([len(example.rejected) for example in examples]),
             strength=column([example.margin for example in examples]),
             tie=column([example.tie for example in examples]).bool(),
+            reference_point=reference_point,
         )
 
     @property
@@ -129,7 +135,7 @@ def sft(scores: Scores) -> torch.Tensor:
 
     Also how a reference is made where there is no SFT model. Example: −10 over 4 tokens → 2.5.
     """
-    return -scores.policy_chosen / scores.chosen_tokens
+    return -scores.policy_chosen / scores.chosen_tokens.clamp(min=1)
 
 
 def unlikelihood(scores: Scores, *, unlikelihood_weight: float = 1.0) -> torch.Tensor:
@@ -153,9 +159,28 @@ def kto(
     return torch.where(desirable, desirable_weight * torch.sigmoid(-gain), undesirable_weight * torch.sigmoid(gain))
 
 
+def kto_rows(
+    scores: Scores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+) -> torch.Tensor:  # fmt: skip
+    """`kto` of the answers of each row, summed: a chosen answer is a desirable one, a rejected one undesirable, and one that is
+    not there adds nothing. The mean is over answers, not rows (`Objective.divisor`).
+
+    Example: ratios 1 and 1, z 0, β 1: 0.2689 + 0.7311 = 1; of the chosen answer alone 0.2689.
+    """
+    ratios_B2 = torch.stack([scores.chosen_ratio, scores.rejected_ratio], 1)
+    there_B2 = torch.stack([scores.chosen_tokens, scores.rejected_tokens], 1) > 0
+    desirable_B2 = torch.tensor([True, False], device=ratios_B2.device).expand_as(ratios_B2)
+    losses_B2 = kto(
+        ratios_B2, desirable_B2, ratios_B2.new_tensor(scores.reference_point), beta=beta, desirable_weight=desirable_weight,
+        undesirable_weight=undesirable_weight,
+    )  # fmt: skip
+    return losses_B2.where(there_B2, 0.0).sum(1)
+
+
 def nll(scores: Scores) -> torch.Tensor:
     """The term that `nll_weight` adds to any loss, −log π(y_w) / |y_w|: Pang et al., arXiv:2404.19733 (also RPO,
     Liu et al., arXiv:2405.16436). It keeps chosen answers from becoming less likely while the margin grows.
+    0 where there is none.
     """
     return sft(scores)
 
@@ -179,6 +204,7 @@ LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "hinge": hinge,
     "dpo_norm": dpo_norm,
     "dpo_ties": dpo_ties,
+    "kto": kto_rows,
     "sft": sft,
     "unlikelihood": unlikelihood,
 }

@@ -157,4 +157,4 @@ def _kept(scorer: Scorer, examples: list[Example]) -> int:
 
 def _tokens(scorer: Scorer, example: Example) -> int:
     """That a pair takes in a micro-batch."""
-    return packed_length(example) if scorer.path.packed else 2 * example.width
+    return packed_length(example) if scorer.path.packed else example.answers * example.width

@@ -16,7 +16,7 @@ from training.dpo.tokens import Example
 
 @dataclass(frozen=True)
 class Span:
-    """Where a pair lies in the row: `prompt`, `chosen` and `rejected` tokens from `start` on."""
+    """Where a pair lies in the row: `prompt`, `chosen` and `rejected` tokens from `start` on; an absent answer has none."""
 
     start: int
     prompt: int
@@ -45,8 +45,8 @@ class Pack:
 
 
 def packed_length(example: Example) -> int:
-    """Tokens a pair takes in a pack. Example: prompt 10, chosen 5, rejected 3 → 10 + 4 + 2 = 16."""
-    return len(example.prompt) + len(example.chosen) + len(example.rejected) - 2
+    """Tokens a pair takes in a pack. Example: prompt 10, chosen 5, rejected 3 → 10 + 4 + 2 = 16; without rejected 14."""
+    return len(example.prompt) + len(example.chosen) + len(example.rejected) - example.answers
 
 
 def fill_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -95,13 +95,13 @@ def make_pack(examples: Sequence[Example], device: torch.device) -> Pack:
     answers: list[int] = []
     spans: list[Span] = []
     for pair, example in enumerate(examples):
-        span = Span(len(ids), len(example.prompt), len(example.chosen) - 1, len(example.rejected) - 1)
+        span = Span(len(ids), len(example.prompt), max(0, len(example.chosen) - 1), max(0, len(example.rejected) - 1))
         ids += [*example.prompt, *example.chosen[:-1], *example.rejected[:-1]]
         positions += range(span.prompt + span.chosen)
         positions += range(span.prompt, span.prompt + span.rejected)
         last_of_prompt = span.start + span.prompt - 1
-        predictors += range(last_of_prompt, last_of_prompt + 1 + span.chosen)
-        predictors += [last_of_prompt, *range(span.end - span.rejected, span.end)]
+        predictors += range(last_of_prompt, last_of_prompt + len(example.chosen))
+        predictors += [last_of_prompt, *range(span.end - span.rejected, span.end)] if example.rejected else []
         targets += [*example.chosen, *example.rejected]
         answers += [2 * pair] * len(example.chosen) + [2 * pair + 1] * len(example.rejected)
         spans.append(span)

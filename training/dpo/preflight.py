@@ -10,6 +10,7 @@ import torch
 from training.dpo.checkpoint import differs
 from training.dpo.errors import ModelError, PreflightError, StorageError
 from training.dpo.evaluate import Objective
+from training.dpo.logprobs import answer_lengths
 from training.dpo.losses import Scores
 from training.dpo.tokens import Example
 
@@ -36,8 +37,9 @@ def check_start(
     those that the run will use. Raises PreflightError with the worst row. Returns the figures for the event.
     """
     worst = _worst_difference(policy_N2, reference_N2, examples)
-    loss = objective.losses(Scores.of(policy_N2, reference_N2, examples)).mean().item()
-    expected = objective.losses(Scores.of(reference_N2, reference_N2, examples)).mean().item()  # of dpo: ln 2
+    answers = objective.divisor(examples)  # where policy and reference are the same, the reference point of kto is 0
+    loss = objective.losses(Scores.of(policy_N2, reference_N2, examples)).sum().item() / answers
+    expected = objective.losses(Scores.of(reference_N2, reference_N2, examples)).sum().item() / answers  # of dpo: ln 2
     reward = objective.beta * (policy_N2 - reference_N2).abs().max().item()
     if not worst["per_token"] <= TOLERANCE[compute]:
         raise PreflightError(
@@ -95,7 +97,6 @@ def check_checkpoint(path: Path, model: Any, optimizer: torch.optim.Optimizer) -
 
 
 def _worst_difference(first_N2: torch.Tensor, second_N2: torch.Tensor, examples: list[Example]) -> dict[str, Any]:
-    lengths_N2 = torch.tensor([[len(e.chosen), len(e.rejected)] for e in examples])
-    per_token_N = ((first_N2 - second_N2).abs() / lengths_N2).amax(dim=1)
+    per_token_N = ((first_N2 - second_N2).abs() / answer_lengths(examples)).amax(dim=1)
     place = int(torch.nan_to_num(per_token_N, nan=math.inf).argmax())
     return {"per_token": per_token_N[place].item(), "id": examples[place].id}

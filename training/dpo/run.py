@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from training.dpo import distributed
 from training.dpo.batches import steps_total
 from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
 from training.dpo.config import FIELDS, LOSS_OPTIONS, Config
-from training.dpo.data import file_sha256, read_triples
+from training.dpo.dataset import Data, read_data
 from training.dpo.errors import (
     ConfigError,
-    DataError,
     OtherRunError,
     Stopped,
     StorageError,
@@ -30,10 +29,9 @@ from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.lora import with_adapters
 from training.dpo.memory import Memory, foresee
-from training.dpo.model import choose_precision, load_model, load_tokenizer, longest_row
+from training.dpo.model import choose_precision, load_model
 from training.dpo.optimizers import make_optimizer
 from training.dpo.preflight import (
-    check_audit,
     check_checkpoint,
     check_generation_config,
     check_reference,
@@ -44,26 +42,11 @@ from training.dpo.reference import Reference, describe_reference, reference_scor
 from training.dpo.save import library_versions, save_version
 from training.dpo.stopping import Stopper
 from training.dpo.storage import exclusive, remove_partials, write_json
-from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
 
 PREFLIGHT_PAIRS = 8
 MEMORY = "memory.json"  # in OUTPUT: how often the token budget is halved from the next start on
 # Settings that may change between a run's start and its resumption, for they change no number.
 FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
-
-
-@dataclass(frozen=True)
-class Data:
-    tokenizer: Any
-    train: Tokenised
-    heldout: Tokenised | None
-    hashes: dict[str, str]  # of the files
-
-    @property
-    def parts(self) -> dict[str, list[Example]]:
-        """What is scored, by name; without held-out pairs when there are none or all were too long."""
-        heldout = self.heldout.examples if self.heldout else []
-        return {"train": self.train.examples} | ({"heldout": heldout} if heldout else {})
 
 
 def run(config: Config, stopper: Stopper, log: EventLog) -> None:
@@ -157,24 +140,6 @@ def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
     return replace(config, model=model, reference=model)
 
 
-def read_data(config: Config) -> Data:
-    """Read and tokenise both files. Raises DataError, ModelError."""
-    tokenizer = load_tokenizer(Path(config.model))
-    find_ending(tokenizer)
-    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens, longest_row(Path(config.model)), config.over_long)
-    paths = {"train": Path(config.train)} | ({"heldout": Path(config.heldout)} if config.heldout else {})
-    read = {name: tokenise(tokenizer, read_triples(path), path, limits) for name, path in paths.items()}
-    for name, path in paths.items():
-        check_audit(read[name].audit, path)
-    require_pairs(read["train"], Path(config.train), limits)
-    if config.loss != "dpo_ties" and (ties := [example.line for example in read["train"].examples if example.tie]):
-        raise DataError(
-            f"{config.train}: lines {', '.join(map(str, ties[:20]))} are ties, from which the loss {config.loss} would learn the "
-            'wrong thing. Leave them out, or set loss to "dpo_ties".'
-        )
-    return Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
-
-
 def announce(
     config: Config, data: Data, steps: int, precision: Precision, memory: Memory, reasons: dict[str, str], log: EventLog
 ) -> None:
@@ -202,7 +167,7 @@ def score_reference(config: Config, reference: Reference, data: Data, start: Sco
         return replace(start, model=load_model(reference.directory, start.precision.device))
 
     cache = Path(str(config.reference_cache))
-    return reference_scores(reference, data.parts, load, cache, before_each=lambda part, done: stopper.check(0))
+    return reference_scores(reference, data.scored, load, cache, before_each=lambda part, done: stopper.check(0))
 
 
 def prepare(
@@ -215,7 +180,7 @@ def prepare(
         optimizer=make_optimizer(config.optimizer, model, config.learning_rate, config.weight_decay),
         precision=start.precision, path=start.path, train=data.train.examples, heldout=data.parts.get("heldout", []),
         reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
-        log=log, stopper=stopper,
+        log=log, stopper=stopper, mismatched=data.mismatched,
     )  # fmt: skip
 
 

@@ -162,8 +162,8 @@ def model_card(record: dict[str, Any]) -> str:
     config, heldout = record["config"], record["metrics"]["heldout"]
     share = record["signal"]["share"]
     figures = (
-        f"- on {record['heldout_pairs']} held-out pairs: accuracy {heldout['accuracy']:.1%}, margin {heldout['margin']:.3f}, "
-        f"loss {heldout['loss']:.4f}\n"
+        f"- on {record['heldout_pairs']} held-out pairs: accuracy {heldout['accuracy']:.1%}, "
+        f"margin {'unknown' if heldout['margin'] is None else format(heldout['margin'], '.3f')}, loss {heldout['loss']:.4f}\n"
         if heldout
         else ""
     )

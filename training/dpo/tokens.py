@@ -16,7 +16,10 @@ _MARK = "PREFLOOP-ANSWER"  # stands for an answer while the template's ending is
 
 @dataclass(frozen=True)
 class Example:
-    """One triple as token ids. Each completion ends with its end-of-turn token, unless it was truncated; nothing follows."""
+    """One triple as token ids. Each completion ends with its end-of-turn token, unless it was truncated; nothing follows.
+
+    Of an unpaired row `chosen` (a desirable answer) or `rejected` (an undesirable one) is empty.
+    """
 
     line: int
     id: Any
@@ -37,7 +40,12 @@ class Example:
     @property
     def tokens(self) -> int:
         """Tokens of both rows, the prompt in each: what a run's tokens per second count, whatever is shared."""
-        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+        return self.answers * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def answers(self) -> int:
+        """2 of a pair, 1 of an unpaired row."""
+        return bool(self.chosen) + bool(self.rejected)
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,8 @@ def encode(tokenizer: Any, triple: Triple, ending: Ending) -> Example:
     except Exception as error:  # a template is a program of the model's maker: it raises what it likes
         raise DataError(f"the model's chat template refuses the prompt ({error}). Change the row or the model.") from error
     prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
-    chosen = completion_ids(tokenizer, triple.chosen, ending, truncated=triple.chosen_truncated)
-    rejected = completion_ids(tokenizer, triple.rejected, ending, truncated=triple.rejected_truncated)
+    chosen = completion_ids(tokenizer, triple.chosen, ending, truncated=triple.chosen_truncated) if triple.chosen else ()
+    rejected = completion_ids(tokenizer, triple.rejected, ending, truncated=triple.rejected_truncated) if triple.rejected else ()
     if chosen == rejected:
         raise DataError('"chosen" and "rejected" become the same tokens. Delete the row or export again.')
     return Example(
@@ -178,6 +186,7 @@ def audit_of(examples: Sequence[Example], ending: Ending, rows: int, outcomes: C
         "rows": rows,
         "pairs": len(examples),
         "ties": sum(example.tie for example in examples),
+        "unpaired": sum(example.answers == 1 for example in examples),
         "dropped": outcomes["dropped"],
         "truncated": outcomes["truncated"],
         "end_of_turn": ending.token,
@@ -185,16 +194,16 @@ def audit_of(examples: Sequence[Example], ending: Ending, rows: int, outcomes: C
         "without_end_of_turn": without,
         "answers_cut": sum(example.chosen_truncated + example.rejected_truncated for example in examples),
         "prompt_tokens": _spread([len(e.prompt) for e in examples]),
-        "chosen_tokens": _spread([len(e.chosen) for e in examples]),
-        "rejected_tokens": _spread([len(e.rejected) for e in examples]),
+        "chosen_tokens": _spread([len(e.chosen) for e in examples if e.chosen]),
+        "rejected_tokens": _spread([len(e.rejected) for e in examples if e.rejected]),
     }
 
 
 def _ends_as_it_should(example: Example, end_of_turn: int) -> bool:
-    """The end-of-turn token stands once, last, in a whole answer and nowhere in a truncated one."""
+    """The end-of-turn token stands once, last, in a whole answer and nowhere in one that is truncated or not there."""
     for ids, truncated in ((example.chosen, example.chosen_truncated), (example.rejected, example.rejected_truncated)):
         places = [place for place, token in enumerate(ids) if token == end_of_turn]
-        if places != ([] if truncated else [len(ids) - 1]):
+        if places != ([] if truncated or not ids else [len(ids) - 1]):
             return False
     return True
 
