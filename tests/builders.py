@@ -71,3 +71,11 @@ def make_comparison(project: Project, prompt: Prompt | None = None, version: Ver
     if "second" not in fields:
         fields["second"] = make_completion(prompt, version=version)
     return Comparison.objects.create(**defaults | fields)
+
+
+def posted_settings(project, **changes) -> dict:
+    """What the settings page of a project sends when nothing but `changes` was touched."""
+    from training.forms import ProjectForm
+
+    shown = {field.name: field.value() for field in ProjectForm(instance=project)}
+    return {name: "on" if value is True else value for name, value in shown.items() if value not in (None, False)} | changes

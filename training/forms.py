@@ -219,7 +219,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         seen = cleaned.pop("seen", "")
         if not seen or seen == self.initial["seen"]:
             return
-        labels = [self.fields[name].label for name, value in self.stored.items() if cleaned.get(name) != value]
+        labels = [self[name].label for name, value in self.stored.items() if cleaned.get(name) != value]
         self.data = self.data.copy()
         self.data["seen"] = self.initial["seen"]
         self.add_error(

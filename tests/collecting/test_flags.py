@@ -10,7 +10,7 @@ from annotate.flags import LONGEST, MOST, check_flags, read_flags
 from annotate.judging import JudgementRefused, record_judgement
 from annotate.models import Assignment, Judgement
 from annotate.queue import claim_comparison
-from tests.builders import make_comparison
+from tests.builders import make_comparison, posted_settings
 
 JSON = {"HTTP_ACCEPT": "application/json"}
 
@@ -93,16 +93,13 @@ def test_by_program(flagging, client, project):
 def test_the_settings_keep_them_as_lines(client, owner, project):
     client.force_login(owner)
     address = reverse("project_settings", args=[project.slug])
-    fields = {
-        "name": "Taste", "grades": 2, "judgements_required": 1, "lease_minutes": 5, "consensus": "majority", "temperature": 1,
-        "top_p": 1, "max_new_tokens": 64, "queue_low": 4, "queue_high": 8, "preset": "small",
-    }  # fmt: skip
+    fields = posted_settings(project)
     assert client.post(address, fields | {"flags": "unsafe\r\nwrong language\r\n"}).status_code == 302
     project.refresh_from_db()
     assert project.flags == ["unsafe", "wrong language"]
     assert ">\nunsafe\nwrong language</textarea>" in client.get(address).content.decode()
     refused = client.post(address, fields | {"flags": "x" * 41})
     assert refused.status_code == 422 and "longer than 40 characters" in refused.content.decode()
-    assert client.post(address, fields | {"flags": ""}).status_code == 302
+    assert client.post(address, posted_settings(project, flags="")).status_code == 302
     project.refresh_from_db()
     assert project.flags == []

@@ -325,7 +325,8 @@ def test_renew_says_whether_the_lease_is_held_and_else_why_not(page, comparisons
 def test_api_judges_like_the_page(client, annotator, project, comparisons, at):
     client.force_login(annotator)
     pair = client.post(at("api_next"), {}, content_type="application/json").json()
-    assert set(pair) == {"assignment", "messages", "a", "b", "grades", "flags"}
+    offered = {"grades", "flags", "rationale", "allows_tie", "allows_both_bad"}
+    assert set(pair) == {"assignment", "messages", "a", "b"} | offered
     key = str(uuid.uuid4())
     answer = client.post(
         at("api_judgements"), {"assignment": pair["assignment"], "key": key, "choice": "b"}, content_type="application/json"
@@ -342,7 +343,7 @@ def test_api_errors_have_one_shape(client, annotator, stranger, viewer, project,
     def post(**fields):
         return client.post(at("api_judgements"), asked | fields, content_type="application/json")
 
-    assert post().status_code == 403
+    assert post().status_code == 401
     client.force_login(stranger)
     assert post().status_code == 404
     client.force_login(viewer)

@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from annotate.guidelines import save_guidelines
-from annotate.models import Judgement
+from annotate.models import Judgement, Project
 from annotate.models.prompt import Split
 from annotate.queue import claim_comparison
-from tests.builders import make_comparison, make_project, make_prompt, make_version
+from tests.builders import make_comparison, make_project, make_prompt, make_version, posted_settings
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
 from training.datasets import Preview
 from training.forms import ProjectForm
@@ -351,11 +351,12 @@ def test_viewer_and_annotator_cannot_train(client, viewer, annotator, judged):
 
 # -- settings ----------------------------------------------------------------------------------------------
 def valid_settings(**changes) -> dict:
-    return {
-        "name": "Better taste", "grades": 6, "allows_tie": "on", "rationale": "optional", "judgements_required": 2,
-        "lease_minutes": 5, "consensus": "majority", "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 64, "queue_low": 4,
-        "queue_high": 8, "preset": "paper", "promoting": "by_hand", "evaluation_prompts": 50, "promotion_bar": 0.55,
-    } | changes  # fmt: skip
+    """Of a page on which something in each group was touched, and “both bad” unticked."""
+    touched = posted_settings(
+        Project.objects.get(), name="Better taste", grades=6, judgements_required=2, temperature=0.8, queue_low=4, queue_high=8,
+        preset="paper", promoting="by_hand",
+    )  # fmt: skip
+    return {name: value for name, value in touched.items() if name != "allows_both_bad"} | changes
 
 
 def test_settings_are_kept(client, manager, project):
@@ -366,6 +367,18 @@ def test_settings_are_kept(client, manager, project):
     assert (project.name, project.allows_both_bad, project.promoting) == ("Better taste", False, "by_hand")
     assert project.grades == 6
     assert (project.preset, project.judgements_required, project.queue_low) == ("paper", 2, 4)
+
+
+def test_settings_that_somebody_else_has_changed_meanwhile_are_not_overwritten_unseen(client, owner, project):
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+    mine = posted_settings(project, name="Mine", flags="unsafe")
+    Project.objects.update(name="Theirs")
+    refused = client.post(SETTINGS, mine)
+    page = refused.content.decode()
+    assert refused.status_code == 422 and 'value="Mine"' in page and "different from what is stored now: Name, Flags." in page
+    seen = re.search(r'name="seen" value="(\w+)"', page)
+    assert seen and client.post(SETTINGS, mine | {"seen": seen[1]}).status_code == 302
+    assert Project.objects.get().name == "Mine"
 
 
 @pytest.mark.parametrize(
