@@ -103,9 +103,18 @@ def decide(*, evaluation: Evaluation) -> Verdict:
     """
     standing = standing_of(evaluation)
     verdict = verdict_of(standing, evaluation.bar)
-    if verdict != Verdict.NONE:
+    if verdict == Verdict.NONE:
+        keep_figures(evaluation=evaluation, standing=standing)
+    else:
         conclude(evaluation=evaluation, verdict=verdict, standing=standing)
     return verdict
+
+
+def keep_figures(*, evaluation: Evaluation, standing: Standing) -> None:
+    """For the lists of evaluations, which do not count judgements."""
+    figures = standing.figures()
+    if figures != evaluation.figures:
+        Evaluation.objects.being_judged().filter(pk=evaluation.pk).update(figures=figures)
 
 
 def verdict_of(standing: Standing, bar: float) -> Verdict:

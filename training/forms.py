@@ -13,6 +13,7 @@ from annotate.projects import change_judgements_required
 from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.models import Version
 
+BEST_OF = (1, 2, 4, 8, 16)
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
 OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "loss", "label_smoothing", "nll_weight", "lora_rank", "seed")
 LOSSES = {  # a dataset holds no ties, and unlikelihood is a baseline for papers: these two are for the command line
@@ -118,6 +119,27 @@ def _between(value: float, setting: Hyperparameter) -> None:
 
 class PromoteForm(forms.Form):
     why = forms.CharField(max_length=300, required=False, label="Why (optional)")
+
+
+class EvaluationForm(WithErrorsAtTheFields, forms.Form):
+    """A version against another. Of a version that was trained here also the best of several answers, against one."""
+
+    opponent = forms.ModelChoiceField(Version.objects.none(), label="Against", empty_label=None)
+    prompts = forms.IntegerField(min_value=1, max_value=10_000, label="Held-out prompts")
+    best_of = forms.TypedChoiceField(coerce=int, choices=[(n, "one answer" if n == 1 else f"the best of {n}") for n in BEST_OF],
+                                     label="It gives", required=False, empty_value=1)  # fmt: skip
+    promotes = forms.BooleanField(required=False, label="Make it serve when it passes")
+
+    def __init__(self, *args: Any, candidate: Version, opponent: Version | None, serves: bool, **kwargs: Any) -> None:
+        initial = {"opponent": opponent, "prompts": candidate.project.evaluation_prompts, "best_of": 1}
+        super().__init__(*args, **{"initial": initial, "auto_id": "id_evaluation_%s"} | kwargs)
+        others = Version.objects.of(candidate.project)
+        if serves:
+            del self.fields["promotes"]
+        if not candidate.run_id:
+            del self.fields["best_of"]
+            others = others.exclude(pk=candidate.pk)
+        self.fields["opponent"].queryset = others
 
 
 class FlagsField(forms.CharField):

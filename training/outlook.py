@@ -46,6 +46,7 @@ class Situation:
     changed_at: datetime | None  # when something last happened that the clock may act on
     unanswered: bool  # the serving version has prompts left of which it has written no pair
     cautions: int = 0  # warnings on the page of the version that serves
+    evaluation: Evaluation | None = None  # the newest that is open
 
     @property
     def waits_in_vain(self) -> bool:
@@ -76,7 +77,7 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
     if all(stuck):
         return [stuck[0], *_cautions(now)]  # one worker is missing, and one command helps
     lines = stuck[0] or _generation(now), stuck[1] or _run(now)
-    return [*([line for line in lines if line] or [_rest(now)]), *_cautions(now)]
+    return [*([line for line in lines if line] or [_rest(now)]), *_evaluation(now), *_cautions(now)]
 
 
 def _generation(now: Situation) -> Line | None:
@@ -156,6 +157,18 @@ def _run(now: Situation) -> Line | None:
     if run.state == JobState.QUEUED:
         return Line("info", f"{str(run).capitalize()} is about to start", "As soon as a worker is free.", **link)
     return Line("error", f"{str(run).capitalize()} failed", run.error or "It left no message; its log may tell.", **link)
+
+
+def _evaluation(now: Situation) -> list[Line]:
+    if (found := now.evaluation) is None:
+        return []
+    then = f" {found.candidate} serves when it passes." if found.promotes else ""
+    link = {"url": found.get_absolute_url(), "link": f"See {found}"}
+    if not found.is_judged:
+        title = f"{found.candidate_name} and {found.opponent} answer held-out prompts"
+        return [Line("info", title, f"Then annotators compare them blindly.{then}", **link)]
+    judged = f"{found.figures.get('prompts', 0)} of {counted(found.prompts_wanted, 'prompt')} judged."
+    return [Line("info", f"{found.candidate_name} is compared blindly with {found.opponent}", judged + then, **link)]
 
 
 def stuck_line(job: Job | None, name: str) -> Line | None:

@@ -72,6 +72,7 @@ def overview_of(project: Project) -> Overview:
         project=project, serving=serving, pairs=pairs, generation=generation, run=runs[0] if runs else None,
         changed_at=max(filter(None, changes), default=None),
         unanswered=bool(serving and unanswered_prompts(serving).exists()), cautions=_cautions(serving) if serving else 0,
+        evaluation=project.evaluations.open().select_related("candidate", "opponent", "project").order_by("-number").first(),
     )  # fmt: skip
     working = [job for job in (generation, now.run) if job and not JobState(job.state).is_over]
     return Overview(

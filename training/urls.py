@@ -3,7 +3,7 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, project, runs, versions
+from training.views import endpoints, evaluations, project, runs, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -22,5 +22,10 @@ urlpatterns = [
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/test/", endpoints.endpoint_test, name="endpoint_test"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/serve/", endpoints.endpoint_serve, name="endpoint_serve"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/remove/", endpoints.endpoint_remove, name="endpoint_remove"),
+    path("projects/<slug:slug>/versions/<int:number>/evaluate/", versions.version_evaluate, name="version_evaluate"),
+    path("projects/<slug:slug>/evaluations/", evaluations.evaluations, name="evaluations"),
+    path("projects/<slug:slug>/evaluations/<int:number>/", evaluations.evaluation, name="evaluation"),
+    path("projects/<slug:slug>/evaluations/<int:number>/prompts.csv", evaluations.evaluation_table, name="evaluation_table"),
+    path("projects/<slug:slug>/evaluations/<int:number>/stop/", evaluations.evaluation_stop, name="evaluation_stop"),
     *api,
 ]

@@ -10,7 +10,7 @@ from django.utils import timezone
 from annotate.review import leave_as_it_is
 from tests.builders import make_comparison, make_member, make_project, make_user, make_version
 from tests.collecting.judged import judge
-from tests.training.rows import make_run
+from tests.training.rows import make_evaluation, make_run
 
 ROLES = ("anonymous", "stranger", "annotator", "viewer", "manager", "owner")
 
@@ -113,6 +113,11 @@ TABLE = {
     "endpoint_test": MANAGES["post"],
     "endpoint_serve": MANAGES["post"],
     "endpoint_remove": MANAGES["post"],
+    "version_evaluate": MANAGES["post"],
+    "evaluations": LOOKS,
+    "evaluation": LOOKS,
+    "evaluation_table": MANAGES["get"],
+    "evaluation_stop": MANAGES["post"],
     "api_runs": API_LOOKS,
     "api_run": API_LOOKS,
     "api_run_events": API_LOOKS,
@@ -157,7 +162,9 @@ def test_every_address_is_in_the_table():
 def place(db) -> dict[str, object]:
     """A project with one of everything, and an argument for each part of an address."""
     project = make_project(slug="taste")
-    make_run(project, make_version(project, serving=True))
+    base = make_version(project, serving=True)
+    make_run(project, base)
+    make_evaluation(make_version(project, parent=base), base)
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     somebody = make_member(project, "annotator", "somebody")
     endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")

@@ -11,8 +11,10 @@ from annotate.access import ProjectRequest, project_view
 from annotate.queue import outdated_pairs
 from training.automation import description_is_given_up
 from training.cautions import standing_cautions
+from training.evaluation_card import evaluation_card
+from training.evaluations import EvaluationRefused, start_evaluation
 from training.figures import figures_of
-from training.forms import PromoteForm
+from training.forms import EvaluationForm, PromoteForm
 from training.lineage import lineage_of
 from training.models import Version
 from training.registry import promote, serving_version
@@ -54,7 +56,9 @@ def version(request: ProjectRequest, number: int) -> HttpResponse:
     return _version_page(request, _find_version(request, number), PromoteForm())
 
 
-def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, status: int = 200) -> HttpResponse:
+def _version_page(
+    request: ProjectRequest, version: Version, form: PromoteForm, status: int = 200, evaluation_form: EvaluationForm | None = None
+) -> HttpResponse:
     serving = serving_version(request.project)
     outdated = outdated_pairs(project=request.project, version_id=version.pk).count() if version != serving else 0
     base = request.project.versions.select_related("run__dataset", "project").order_by("number").first()
@@ -77,7 +81,22 @@ def _version_page(request: ProjectRequest, version: Version, form: PromoteForm, 
     if request.htmx:
         status = 200 if context["being_measured"] else STOP_POLLING
         return render(request, "training/_version_live.html", context, status=status)
+    context |= evaluation_card(version, evaluation_form, serves=version == serving)
     return render(request, "training/version.html", context, status=status)
+
+
+@require_POST
+@project_view(may="may_manage")
+def version_evaluate(request: ProjectRequest, number: int) -> HttpResponse:
+    version = _find_version(request, number)
+    serves = serving_version(request.project) == version
+    form = EvaluationForm(request.POST, candidate=version, opponent=None, serves=serves)
+    if form.is_valid():
+        try:
+            return redirect(start_evaluation(candidate=version, by=request.user, **form.cleaned_data))
+        except EvaluationRefused as refusal:
+            form.add_error(None, str(refusal))
+    return _version_page(request, version, PromoteForm(), status=422, evaluation_form=form)
 
 
 @require_POST
