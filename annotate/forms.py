@@ -56,6 +56,15 @@ class BesideForm(forms.Form):
     beside = forms.UUIDField(required=False)
 
 
+class PauseForm(forms.Form):
+    reason = forms.CharField(
+        label="What annotators read (optional)",
+        required=False,
+        max_length=300,
+        help_text="Why it is paused and when it goes on: “The guidelines change today; back on Monday.”",
+    )
+
+
 class QueueForm(forms.Form):
     """Where in the queue of disputes somebody is."""
 

@@ -246,6 +246,7 @@ class _Importing:
         ]
         Completion.objects.bulk_create(completions)
         again = self.project.judgements_required if self.judge_again else 0
+        rounds = Comparison.objects.rounds_of(prompts.values())
         comparisons = [
             Comparison(
                 project=self.project,
@@ -253,6 +254,7 @@ class _Importing:
                 first=first,
                 second=second,
                 state=ComparisonState.OPEN if again else ComparisonState.DONE,
+                round=_next(rounds, prompts[row.prompt]),
                 judgements_required=judgements[key] + again if again else 1,
                 free_places=again,
                 batch=self.batch,
@@ -315,6 +317,12 @@ class _Importing:
         longest = Comparison._meta.get_field("source").max_length
         given = row.given.meta.get("id")
         return f"{self.batch.file_name}#{row.given.line if given is None else given}"[:longest]
+
+
+def _next(counts: Counter[int], key: int) -> int:
+    """What has been counted of the key so far; this one is counted too."""
+    counts[key] += 1
+    return counts[key] - 1
 
 
 def _first_by(name: str, rows: list[_Row]) -> dict[str, _Row]:

@@ -7,13 +7,13 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from .models import Assignment, Judgement, Project, User
-from .models.comparison import ComparisonState
+from .models.comparison import ComparisonState, Purpose
 from .models.prompt import Split
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A project's comparisons. Wherever a page counts them, it counts these."""
+    """A project's comparisons but for gold, which is never used up. Wherever a page counts them, it counts these."""
 
     judged: int  # with all the judgements they need
     waiting: int  # for a judgement, also those that are on somebody's screen
@@ -28,7 +28,7 @@ class Pairs:
 def count_pairs(project: Project) -> Pairs:
     """One query."""
     free = Count("pk", filter=Q(free_places__gt=0))
-    rows = project.comparisons.order_by().values("state").annotate(all=Count("pk"), free=free)
+    rows = project.comparisons.exclude(purpose=Purpose.GOLD).order_by().values("state").annotate(all=Count("pk"), free=free)
     by_state = {row["state"]: row for row in rows}
 
     def number(state: ComparisonState, which: str = "all") -> int:

@@ -4,7 +4,6 @@ One way to get work: `claim_comparison`. A lease holds a place of its comparison
 judgement, in a skip, or by running out, and then the place is there for somebody else.
 """
 
-import math
 import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,6 +12,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
+from .lanes import draw_lanes, in_one_order
 from .models import Assignment, Comparison, Completion, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState, Purpose
@@ -25,25 +25,30 @@ RELEASED_PER_CLAIM = 50  # so that a claim costs the same however many leases ha
 
 
 def claim_comparison(*, project: Project, annotator: User, beside: Assignment | None = None) -> Assignment | None:
-    """The annotator's next assignment, leased for the project's time; None when there is no work (`explain_no_work`).
+    """The annotator's next assignment, leased for the project's time; None when there is no work (`annotate.no_work` says why).
 
     A lease the annotator already holds comes first (a reload shows the same pair); only then is a comparison
-    taken from the queue, by priority. With `beside`, the pair on screen, the one to show after it is prefetched.
-    Nobody but a member who may judge gets anything.
+    taken from the queue (`annotate.lanes`), unless the project is paused. With `beside`, the pair on screen, the one to
+    show after it is prefetched. Nobody but a member who may judge gets anything.
     """
-    for wait in (False, True):
-        # The first try passes over comparisons that other claims hold at this moment. If it finds nothing, the second
-        # waits for them: two people who ask for the last comparison at once must both be served if it has two places.
+    drawn = draw_lanes(project)
+    # The first try passes over comparisons that other claims hold at this moment. If it finds nothing, the second
+    # waits for them: two people who ask for the last comparison at once must both be served if it has two places.
+    for wait, lanes in ((False, drawn), (True, in_one_order(drawn))):
         with transaction.atomic():
             if not _lock_membership(project=project, annotator=annotator):
                 return None
             if own := _own_leases(project=project, annotator=annotator, beside=beside).first():
                 _lease(own, project)
                 return own
+            if project.is_paused:
+                return None
             if not wait:
                 release_lapsed()
-            if assignment := _take_best(project=project, annotator=annotator, wait=wait):
-                return assignment
+            for lane in lanes:
+                for candidates in lane.candidates(project=project, annotator=annotator):
+                    if assignment := _take_first(candidates, project=project, annotator=annotator, wait=wait):
+                        return assignment
     return None
 
 
@@ -61,14 +66,7 @@ def _own_leases(*, project: Project, annotator: User, beside: Assignment | None 
     return leases.exclude(pk=beside.pk) if beside else leases
 
 
-def _claimable_by(*, project: Project, annotator: User) -> QuerySet[Comparison]:
-    """Best first, without those the annotator has judged, skipped or has now. A lease that ran out does not count."""
-    theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
-    return Comparison.objects.claimable().filter(~Exists(theirs), project=project).order_by("-priority", "id")
-
-
-def _take_best(*, project: Project, annotator: User, wait: bool) -> Assignment | None:
-    candidates = _claimable_by(project=project, annotator=annotator)
+def _take_first(candidates: QuerySet[Comparison], *, project: Project, annotator: User, wait: bool) -> Assignment | None:
     comparison = candidates.select_for_update(no_key=True, skip_locked=not wait).first()
     if comparison is None:
         return None
@@ -222,47 +220,3 @@ def _untouched(project: Project) -> QuerySet[Comparison]:
 def _written(**conditions: object) -> tuple[Exists, Exists]:
     """Whether the first, and whether the second completion fulfils the conditions."""
     return tuple(Exists(Completion.objects.filter(pk=OuterRef(side), **conditions)) for side in ("first_id", "second_id"))
-
-
-def explain_no_work(*, project: Project, annotator: User) -> str:
-    """In words, why `claim_comparison` has nothing for this person, and what will change that."""
-    if project.archived_at:
-        return "This project is archived: nothing is handed out any more. What was judged is kept."
-    comparisons = project.comparisons.all()
-    if not comparisons.exists():
-        if not project.prompts.exists():
-            return "This project has no prompts yet. Answers can be compared as soon as somebody imports some."
-        return f"No answers have been generated yet. {_what_brings_more(project=project, annotator=annotator)}"
-    if not comparisons.open().exists():
-        return f"Every open comparison has been judged. {_what_brings_more(project=project, annotator=annotator)}"
-    if _claimable_by(project=project, annotator=annotator).exists():
-        return "There is a comparison for you again. Reload the page."
-    theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
-    left = comparisons.open().filter(~Exists(theirs))
-    count = left.count()
-    if not count:
-        return "You have answered every open comparison. What is left needs the judgement of others; new ones will come."
-    first_end = (
-        Assignment.objects.filter(comparison__in=left, state=AssignmentState.LEASED)
-        .order_by("expires_at").values_list("expires_at", flat=True).first()
-    )  # fmt: skip
-    what = "The last open comparison is" if count == 1 else f"The last {count} open comparisons are"
-    return (
-        f"{what} with other annotators. One comes back to you if it is left unanswered, {_in_minutes(first_end)} at the earliest."
-    )
-
-
-def _what_brings_more(*, project: Project, annotator: User) -> str:
-    """A model writes the answers; where none serves, waiting is in vain."""
-    if project.promotions.exists():
-        return "New ones appear here as soon as the model has written them."
-    membership = Membership.objects.filter(project=project, user=annotator).first()
-    if membership and Role(membership.role).may_manage:
-        add = f".venv/bin/python manage.py add_model smollm2 --project {project.slug} --serve"
-        return f"No model serves this project yet, so nothing is written. Add one: {add}"
-    return "No model serves this project yet, so nothing is written. Ask your manager to add one."
-
-
-def _in_minutes(moment: datetime | None) -> str:
-    minutes = max(1, math.ceil((moment - timezone.now()).total_seconds() / 60)) if moment else 1
-    return "in a minute" if minutes == 1 else f"in {minutes} minutes"

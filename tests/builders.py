@@ -15,8 +15,9 @@ def make_user(username: str = "", **fields: Any) -> User:
 
 
 def make_project(**fields: Any) -> Project:
-    number = next(_count)
-    return Project.objects.create(**{"slug": f"project{number}", "name": f"Project {number}"} | fields)
+    """What is handed out does not depend on chance, unless shares are given."""
+    number, by_chance = next(_count), {"gold_share": 0, "evaluation_share": 0, "random_share": 0}
+    return Project.objects.create(**{"slug": f"project{number}", "name": f"Project {number}"} | by_chance | fields)
 
 
 def make_member(project: Project, role: str, username: str = "") -> User:

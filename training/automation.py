@@ -76,7 +76,7 @@ def generation_is_due(project: Project) -> bool:
     version = serving_version(project)
     if version is None or project.generations.unfinished().exists():
         return False
-    waiting = Comparison.objects.claimable().filter(project=project).count()
+    waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
     if waiting >= project.queue_low or not unanswered_prompts(version).exists():
         return False
     return not _was_in_vain_lately(version)

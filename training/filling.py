@@ -31,7 +31,7 @@ class Postponed(Exception):
 
 def pairs_wanted(project: Project) -> int:
     """How many comparisons the queue lacks: 0 until it is below its low mark, then up to its high mark."""
-    waiting = Comparison.objects.claimable().filter(project=project).count()
+    waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
     return project.queue_high - waiting if waiting < project.queue_low else 0
 
 
@@ -47,7 +47,7 @@ def pairs_left(generation: Generation) -> int:
     serving = serving_version(generation.project)
     if serving is None or serving.pk != generation.version_id:
         return 0
-    waiting = Comparison.objects.claimable().filter(project=generation.project).count()
+    waiting = Comparison.objects.claimable().for_training().filter(project=generation.project).count()
     return min(generation.total - generation.progress, generation.project.queue_high - waiting)
 
 
@@ -114,6 +114,7 @@ def add_pair(
         second=second,
         purpose=Purpose.TRAIN,
         priority=priority,
+        round=Comparison.objects.rounds_of([prompt])[prompt.pk],
         judgements_required=required,
         free_places=required,
     )

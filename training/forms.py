@@ -156,9 +156,32 @@ class FlagsField(forms.CharField):
         return flags
 
 
+class PercentField(forms.FloatField):
+    """A share, written in percent: 0.05 is shown as 5."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 0, "max_value": 100} | kwargs)
+        self.widget.attrs["step"] = "any"
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{round(100 * value, 6):g}" if isinstance(value, float) else value
+
+    def clean(self, value: Any) -> float:
+        return round(super().clean(value) / 100, 8)
+
+
 class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     flags = FlagsField(
         required=False, help_text=f"One on each line, {MOST} at most: “unsafe”, “wrong language”. Annotators tick them."
+    )
+    gold_share = PercentField(
+        label="Known answers, in %", help_text="Of what is handed out, where there are gold pairs the person has not had."
+    )
+    evaluation_share = PercentField(
+        label="Blind evaluation, in %", help_text="Of what is handed out, while a version is being evaluated."
+    )
+    random_share = PercentField(
+        label="Chosen at random, in %", help_text="Of the rest, whatever its priority: so that figures stay honest."
     )
     preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button uses unless somebody chooses another.")
 
@@ -167,6 +190,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         fields = (
             "name",
             "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "judgements_required", "lease_minutes", "consensus",
+            "gold_share", "evaluation_share", "random_share",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promoting",
             "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
@@ -207,6 +231,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
          ("grades", "allows_tie", "allows_both_bad", "rationale", "flags")),
         ("Handing out", "How often a comparison is judged, and what becomes of the judgements.",
          ("judgements_required", "lease_minutes", "consensus")),
+        ("Queue", "Which comparison an annotator gets next. Nobody can tell which kind it is.",
+         ("gold_share", "evaluation_share", "random_share")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "queue_low", "queue_high")),
         ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promoting")),
@@ -230,6 +256,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         low, high = cleaned.get("queue_low"), cleaned.get("queue_high")
         if low is not None and high is not None and low > high:
             self.add_error("queue_low", "The low mark of the queue must not be above its high mark.")
+        gold, evaluation = cleaned.get("gold_share"), cleaned.get("evaluation_share")
+        if gold is not None and evaluation is not None and gold + evaluation > 1 + 1e-6:
+            self.add_error("gold_share", "Known answers and blind evaluation together are at most 100 %.")
         if cleaned.get("temperature", 1) < LEAST_TEMPERATURE:
             self.add_error(
                 "temperature", "Near temperature 0 both answers are the same, so there is nothing to compare. Take 0.1 or more."

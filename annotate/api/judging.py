@@ -7,8 +7,9 @@ from rest_framework.response import Response
 
 from ..judging import JudgementRefused, record_judgement, take_back_last
 from ..models import Assignment, Judgement
+from ..no_work import explain_no_work
 from ..progress import progress_of
-from ..queue import claim_comparison, explain_no_work, renew_lease, skip_comparison
+from ..queue import claim_comparison, renew_lease, skip_comparison
 from .base import ApiView, PageIn, page_of, valid
 from .schema import paged
 from .serializers import (

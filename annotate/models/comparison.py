@@ -1,5 +1,8 @@
 """Comparisons: two completions of one prompt, waiting for judgements."""
 
+import random
+from collections import Counter
+
 from django.db import models
 from django.db.models import F, Q
 
@@ -25,9 +28,22 @@ class ComparisonQuerySet(models.QuerySet):
     def open(self):
         return self.filter(state=ComparisonState.OPEN)
 
+    def for_training(self):
+        """Not for evaluation, and not gold."""
+        return self.filter(purpose=Purpose.TRAIN)
+
+    def rounds_of(self, prompts):
+        """How many pairs each of the prompts has: the `round` of its next one. Retired ones are as good as none."""
+        of_prompts = self.filter(prompt__in=prompts).exclude(state=ComparisonState.RETIRED)
+        return Counter(dict(of_prompts.order_by().values_list("prompt").annotate(n=models.Count("pk"))))
+
     def claimable(self):
         """Open, with a place that neither a judgement nor a live lease takes. Answered by an index."""
         return self.open().filter(free_places__gt=0)
+
+
+def anywhere() -> float:
+    return random.random()
 
 
 class Comparison(models.Model):
@@ -45,6 +61,10 @@ class Comparison(models.Model):
     purpose = models.CharField(max_length=10, choices=Purpose.choices, default=Purpose.TRAIN)
     state = models.CharField(max_length=10, choices=ComparisonState.choices, default=ComparisonState.OPEN)
     priority = models.FloatField(default=0.0, help_text="Higher comes first.")
+    round = models.PositiveIntegerField(
+        default=0, help_text="How many pairs its prompt had before it: among equals, the first pair of every prompt comes first."
+    )
+    shuffle = models.FloatField(default=anywhere, help_text="A number in [0, 1) that an index finds a random one by.")
     judgements_required = models.PositiveSmallIntegerField()
     free_places = models.PositiveSmallIntegerField()
     batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
@@ -70,15 +90,22 @@ class Comparison(models.Model):
             ),
         ]
         indexes = [
-            # `state` is the same in all of its rows; with it, SQLite's planner never prefers `comparison_by_state`
-            # (and a sort of the whole queue) to it.
+            # `state` is the same in all of their rows; with it, SQLite's planner never prefers `comparison_by_state`
+            # (and a sort of the whole queue) to them.
             models.Index(
                 "project",
+                "purpose",
                 "state",
                 F("priority").desc(),
+                "round",
                 "id",
                 condition=Q(state="open", free_places__gt=0),
                 name="comparison_claimable",
+            ),
+            models.Index(
+                fields=["project", "purpose", "state", "shuffle"],
+                condition=Q(state="open", free_places__gt=0),
+                name="comparison_claimable_shuffled",
             ),
             models.Index(fields=["project", "state"], name="comparison_by_state"),
         ]

@@ -2,12 +2,14 @@
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.urls import reverse
 
 from .guidelines import GuidelinesEdition
 from .people import User
 from .scale import Grades
+
+SHARE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
 
 
 class Role(models.TextChoices):
@@ -85,6 +87,14 @@ class Project(models.Model):
     lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
     consensus = models.CharField(max_length=20, choices=Consensus.choices, default=Consensus.MAJORITY)
 
+    # the queue (`annotate.lanes`)
+    gold_share = models.FloatField(default=0.05, validators=SHARE, help_text="Of what is handed out, when there is gold.")
+    evaluation_share = models.FloatField(default=0.2, validators=SHARE, help_text="Of what is handed out, when any is open.")
+    random_share = models.FloatField(default=0.1, validators=SHARE, help_text="Of training comparisons: by chance.")
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    pause_reason = models.CharField(max_length=300, blank=True, help_text="Annotators read it.")
+
     # generating
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])
     top_p = models.FloatField(default=1.0, validators=[MinValueValidator(0.01), MaxValueValidator(1.0)])
@@ -114,7 +124,7 @@ class Project(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(queue_low__lte=models.F("queue_high")),
+                condition=Q(queue_low__lte=F("queue_high")),
                 name="project_queue_low_at_most_high",
                 violation_error_message="The low mark of the queue must not be above its high mark.",
             ),
@@ -131,10 +141,20 @@ class Project(models.Model):
                 name="project_promotion_bar_is_a_share",
                 violation_error_message="The bar is a win rate between 0 and 1.",
             ),
+            models.CheckConstraint(
+                condition=Q(gold_share__gte=0, evaluation_share__gte=0) & Q(gold_share__lte=1.000001 - F("evaluation_share")),
+                name="project_gold_and_evaluation_are_a_share",
+                violation_error_message="Gold and evaluation together are at most everything that is handed out.",
+            ),
+            models.CheckConstraint(condition=Q(random_share__gte=0, random_share__lte=1), name="project_random_share_is_a_share"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
 
     def get_absolute_url(self) -> str:
         return reverse("project", args=[self.slug])

@@ -26,9 +26,10 @@ from ..markdown import render as render_markdown
 from ..models import Assignment
 from ..models.assignment import AssignmentState
 from ..models.scale import Grades
+from ..no_work import explain_no_work
 from ..offer import answer_in_words, offers_of
 from ..progress import progress_of
-from ..queue import claim_comparison, explain_no_work, renew_lease, skip_comparison
+from ..queue import claim_comparison, renew_lease, skip_comparison
 
 SKIP_REASONS = [
     "I do not know enough about it",

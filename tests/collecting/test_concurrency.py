@@ -18,6 +18,7 @@ from annotate.consensus import settle
 from annotate.judging import JudgementRefused, record_judgement, take_back_last
 from annotate.members import MemberRefused, remove_member
 from annotate.models import Assignment, Comparison, Judgement, Membership, Prompt
+from annotate.models.comparison import Purpose
 from annotate.places import lock_comparison
 from annotate.prompts import import_prompts
 from annotate.queue import claim_comparison, release_lapsed, skip_comparison, supersede
@@ -126,6 +127,29 @@ def test_sixteen_annotators_with_double_submits_skips_and_undos():
     assert (
         Counter(settlement.counts).total() == Comparison.objects.filter(state="open", judgements__isnull=False).distinct().count()
     )
+
+
+def test_lanes_by_chance_and_by_priority_do_not_get_in_each_others_way():
+    """Few comparisons and many people, who meet at them from all sides: no deadlock, no place too many, none left over."""
+    project = make_project(judgements_required=3, random_share=0.5, evaluation_share=0.4, gold_share=0.2)
+    people = [make_member(project, "annotator") for _ in range(8)]
+    for purpose in Purpose:
+        for _ in range(4):
+            make_comparison(project, purpose=purpose, judgements_required=8 if purpose == Purpose.GOLD else 3)
+
+    def work(person) -> Counter:
+        served: Counter = Counter()
+        while shown := claim_comparison(project=project, annotator=person):
+            served[shown.comparison_id] += 1
+            assert overbooked() == 0
+            judge(shown)
+        return served
+
+    served = at_once(*(partial(work, person) for person in people))
+    assert all(set(counts.values()) <= {1} for counts in served)
+    done = Comparison.objects.exclude(purpose=Purpose.GOLD).values_list("state", flat=True)
+    assert list(done) == ["done"] * 8
+    assert_places_add_up()
 
 
 @pytest.mark.parametrize("same_key", [True, False])

@@ -1,5 +1,6 @@
 """Who gets which comparison, and how places come back."""
 
+import re
 import uuid
 from datetime import timedelta
 
@@ -8,12 +9,15 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate import queue
+from annotate import lanes, queue
 from annotate.judging import JudgementRefused, record_judgement, take_back_last
+from annotate.lanes import Lane
 from annotate.models import Assignment, Comparison, Membership
+from annotate.models.comparison import Purpose
+from annotate.no_work import explain_no_work
+from annotate.pausing import pause_project
 from annotate.queue import (
     claim_comparison,
-    explain_no_work,
     release_lapsed,
     release_leases,
     renew_lease,
@@ -256,7 +260,7 @@ def test_an_answer_sent_during_the_claim_is_not_handed_out_again(project, annota
     make_comparison(project, judgements_required=2)
     judge(claim_comparison(project=project, annotator=annotator))
     stale = Comparison.objects.claimable().filter(project=project)
-    monkeypatch.setattr(queue, "_claimable_by", lambda **_: stale.all())
+    monkeypatch.setattr(lanes, "claimable_by", lambda **_: stale.all())
     assert claim_comparison(project=project, annotator=annotator) is None
     assert Assignment.objects.get().state == "judged"
     assert_places_add_up()
@@ -264,7 +268,7 @@ def test_an_answer_sent_during_the_claim_is_not_handed_out_again(project, annota
 
 def test_a_place_taken_during_the_claim_is_not_taken_twice(project, annotator, monkeypatch):
     make_comparison(project, free_places=0)
-    monkeypatch.setattr(queue, "_claimable_by", lambda **_: Comparison.objects.all())
+    monkeypatch.setattr(lanes, "claimable_by", lambda **_: Comparison.objects.all())
     assert claim_comparison(project=project, annotator=annotator) is None
     assert not Assignment.objects.exists()
 
@@ -287,18 +291,38 @@ def test_a_claim_takes_the_same_queries_however_long_the_queue(project, annotato
     assert queries_of_a_claim(bob) == one
 
 
-def test_a_claim_is_answered_by_the_index(project, annotator):
+@pytest.mark.parametrize(
+    ("lane", "index"),
+    [
+        (Lane(Purpose.TRAIN), "comparison_claimable"),
+        (Lane(Purpose.EVALUATE), "comparison_claimable"),
+        (Lane(Purpose.TRAIN, start=0.4), "comparison_claimable_shuffled"),
+        (Lane(Purpose.GOLD, start=0.4), "comparison_claimable_shuffled"),
+    ],
+)
+def test_a_claim_is_answered_by_an_index(project, annotator, lane, index):
     make_comparison(project)
     prompt, a, b = make_prompt(project), *(make_completion(make_prompt(project)) for _ in range(2))
     Comparison.objects.bulk_create(
-        Comparison(project=project, prompt=prompt, first=a, second=b, judgements_required=1, free_places=1, priority=i % 7)
+        Comparison(
+            project=project,
+            prompt=prompt,
+            first=a,
+            second=b,
+            judgements_required=1,
+            free_places=1,
+            priority=i % 7,
+            purpose=purpose,
+        )
         for i in range(3000)
+        for purpose in Purpose
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    plan = queue._claimable_by(project=project, annotator=annotator)[:1].explain()
-    assert "comparison_claimable" in plan, plan
-    assert "sort" not in plan.lower() and "b-tree" not in plan.lower(), plan
+    for candidates in lane.candidates(project=project, annotator=annotator):
+        plan = candidates[:1].explain()
+        assert re.search(rf"\b{index}\b", plan), plan
+        assert "sort" not in plan.lower() and "b-tree" not in plan.lower(), plan
 
 
 # -- a promotion -------------------------------------------------------------------------------------------
@@ -381,3 +405,6 @@ def test_the_reasons_for_no_work(project, annotator, bob):
     assert "You have answered every open comparison" in reason()
     make_comparison(project)
     assert "Reload" in explain_no_work(project=project, annotator=annotator)
+    release_leases(project=project, annotator=annotator)
+    pause_project(project=project, by=bob, reason="The guidelines change.")
+    assert "paused: “The guidelines change.”" in reason()

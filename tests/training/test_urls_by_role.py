@@ -68,6 +68,8 @@ TABLE = {
     "compare_skip": JUDGES["post"],
     "compare_undo": JUDGES["post"],
     "compare_renew": JUDGES["post"],
+    "project_pause": MANAGES["post"],
+    "project_resume": MANAGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
     "review": MANAGES["get"],

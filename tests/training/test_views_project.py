@@ -354,7 +354,7 @@ def valid_settings(**changes) -> dict:
     """Of a page on which something in each group was touched, and “both bad” unticked."""
     touched = posted_settings(
         Project.objects.get(), name="Better taste", grades=6, judgements_required=2, temperature=0.8, queue_low=4, queue_high=8,
-        preset="paper", promoting="by_hand",
+        preset="paper", promoting="by_hand", gold_share=10, evaluation_share=25, random_share=12.5,
     )  # fmt: skip
     return {name: value for name, value in touched.items() if name != "allows_both_bad"} | changes
 
@@ -367,6 +367,8 @@ def test_settings_are_kept(client, manager, project):
     assert (project.name, project.allows_both_bad, project.promoting) == ("Better taste", False, "by_hand")
     assert project.grades == 6
     assert (project.preset, project.judgements_required, project.queue_low) == ("paper", 2, 4)
+    assert (project.gold_share, project.evaluation_share, project.random_share) == (0.1, 0.25, 0.125)
+    assert 'value="12.5"' in page_of(client, manager, SETTINGS)
 
 
 def test_settings_that_somebody_else_has_changed_meanwhile_are_not_overwritten_unseen(client, owner, project):
@@ -387,6 +389,7 @@ def test_settings_that_somebody_else_has_changed_meanwhile_are_not_overwritten_u
         ("name", ""), ("judgements_required", 0), ("temperature", 0), ("temperature", 1e-320), ("temperature", "hot"),
         ("grades", 3), ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"),
         ("max_new_tokens", 0), ("rationale", "always"),
+        ("gold_share", 76), ("gold_share", "nan"), ("evaluation_share", 101), ("random_share", -1), ("random_share", ""),
     ],
 )  # fmt: skip
 def test_bad_settings_change_nothing_and_come_back(client, owner, project, field, value):

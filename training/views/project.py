@@ -7,6 +7,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
+from annotate.forms import PauseForm
 from annotate.guidelines import mark_as_read
 from annotate.markdown import render as render_markdown
 from annotate.progress import progress_of
@@ -71,4 +72,6 @@ def project_settings(request: ProjectRequest) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("project_settings", request.project.slug)
         request.project.refresh_from_db()  # the bar at the top shows what is stored, not what was refused
-    return render(request, "training/project_settings.html", {"form": form}, status=422 if form.errors else 200)
+    return render(
+        request, "training/project_settings.html", {"form": form, "pause_form": PauseForm()}, status=422 if form.errors else 200
+    )
