@@ -16,7 +16,7 @@ def make_user(username: str = "", **fields: Any) -> User:
 
 def make_project(**fields: Any) -> Project:
     """What is handed out does not depend on chance, unless shares are given."""
-    number, by_chance = next(_count), {"gold_share": 0, "evaluation_share": 0, "random_share": 0}
+    number, by_chance = next(_count), {"gold_share": 0.0, "evaluation_share": 0.0, "random_share": 0.0}
     return Project.objects.create(**{"slug": f"project{number}", "name": f"Project {number}"} | by_chance | fields)
 
 
@@ -79,4 +79,4 @@ def posted_settings(project, **changes) -> dict:
     from training.forms import ProjectForm
 
     shown = {field.name: field.value() for field in ProjectForm(instance=project)}
-    return {name: "on" if value is True else value for name, value in shown.items() if value not in (None, False)} | changes
+    return {name: "on" if value is True else value for name, value in shown.items() if value is not None and value is not False} | changes
