@@ -1,4 +1,4 @@
-"""The forms of the training half: starting a run, making a version serve, a project's settings."""
+"""The forms of the training half that are small: making a version serve, a project's settings. Starting a run: train_form.py."""
 
 import hashlib
 import json
@@ -10,111 +10,12 @@ from django.db import transaction
 from annotate.flags import MOST, check_flags, read_flags
 from annotate.models import Project
 from annotate.projects import change_judgements_required
-from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
+from training.form_errors import WithErrorsAtTheFields
 from training.models import Version
+from training.train_form import preset_choices
 
 BEST_OF = (1, 2, 4, 8, 16)
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more
-OFFERED = ("epochs", "learning_rate", "beta", "batch_pairs", "loss", "label_smoothing", "nll_weight", "lora_rank", "seed")
-LOSSES = {  # a dataset holds no ties, and unlikelihood is a baseline for papers: these two are for the command line
-    "dpo": "DPO",
-    "robust": "Robust DPO",
-    "ipo": "IPO",
-    "hinge": "Hinge (SLiC)",
-    "dpo_norm": "Length-normalised DPO",
-    "sft": "SFT on the chosen answers",
-}
-PRESET_LABELS = {"lora": "LoRA"}
-LABELS = {
-    "epochs": "Epochs",
-    "learning_rate": "Learning rate",
-    "beta": "β (pull to the reference)",
-    "batch_pairs": "Pairs per step",
-    "loss": "Loss",
-    "label_smoothing": "Label smoothing ε",
-    "nll_weight": "Weight of the NLL term",
-    "lora_rank": "LoRA rank",
-    "seed": "Seed",
-}
-
-
-def preset_choices() -> list[tuple[str, str]]:
-    return [(name, PRESET_LABELS.get(name, name.capitalize())) for name in PRESETS]
-
-
-class WithErrorsAtTheFields:
-    """A control with an error says so to a screen reader too."""
-
-    def mark_errors(self) -> None:
-        for name in self.errors:
-            if name in self.fields:
-                self.fields[name].widget.attrs |= {"aria-invalid": "true", "aria-describedby": f"{self[name].auto_id}_error"}
-
-    def full_clean(self) -> None:
-        super().full_clean()
-        if self.is_bound:
-            self.mark_errors()
-
-
-class TrainForm(WithErrorsAtTheFields, forms.Form):
-    """A preset, where to start, and settings that differ from the preset's. What is left empty follows the preset."""
-
-    preset = forms.ChoiceField(choices=preset_choices)
-    parent = forms.ModelChoiceField(Version.objects.none(), required=False, empty_label="The serving version")
-
-    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
-        super().__init__(*args, **{"initial": {"preset": project.preset}} | kwargs)
-        self.fields["parent"].queryset = Version.objects.of(project).trainable()
-        tunable = {setting.name: setting for setting in hyperparameters()}
-        for name in OFFERED:
-            self.fields[name] = _field(tunable[name])
-
-    @property
-    def presets(self) -> list[dict[str, Any]]:
-        chosen = self["preset"].value()
-        return [
-            {"name": name, "label": label, "help": PRESETS[name].help, "checked": name == chosen}
-            for name, label in preset_choices()
-        ]
-
-    @property
-    def tuning(self) -> list[dict[str, Any]]:
-        """Each setting with what the presets make of it: "Paper 1 · Small 2"."""
-        return [{"field": self[name], "as_preset": _as_preset(name)} for name in OFFERED]
-
-    @property
-    def overrides(self) -> dict[str, float | int | str]:
-        return {name: value for name in OFFERED if (value := self.cleaned_data.get(name)) not in (None, "")}
-
-
-def _as_preset(name: str) -> str:
-    values = {label: PRESETS[preset].values.get(name, FIELDS[name].default) for preset, label in preset_choices()}
-    return " · ".join(f"{label} {_plainly(value)}" for label, value in values.items())
-
-
-def _plainly(value: Any) -> str:
-    return "none" if value is None else LOSSES[value] if isinstance(value, str) else f"{value:g}"
-
-
-def _field(setting: Hyperparameter) -> forms.Field:
-    if setting.name == "loss":
-        choices = [("", "As the preset"), *LOSSES.items()]
-        return forms.ChoiceField(choices=choices, required=False, label=LABELS[setting.name], help_text=setting.help)
-    kind = forms.IntegerField if setting.type == "int" else forms.FloatField
-    field = kind(
-        required=False, min_value=setting.low, max_value=setting.high, label=LABELS[setting.name], help_text=setting.help
-    )
-    if setting.above is not None or setting.below is not None:
-        field.validators.append(lambda value: _between(value, setting))
-    field.widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
-    return field
-
-
-def _between(value: float, setting: Hyperparameter) -> None:
-    if setting.above is not None and value <= setting.above:
-        raise forms.ValidationError(f"Must be above {setting.above:g}.")
-    if setting.below is not None and value >= setting.below:
-        raise forms.ValidationError(f"Must be below {setting.below:g}.")
 
 
 class PromoteForm(forms.Form):

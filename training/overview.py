@@ -10,10 +10,11 @@ from annotate.models import Judgement, Project
 from annotate.models.judgement import Outcome
 from annotate.progress import Pairs, count_pairs
 from training.cautions import standing_cautions
-from training.datasets import Preview, preview_dataset
+from training.datasets import Preview
 from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
 from training.outlook import Line, Situation, outlook_of
+from training.previews import kept_preview
 from training.registry import serving_version
 from training.unanswered import unanswered_prompts
 from training.wording import counted, reasons_in_words
@@ -61,7 +62,7 @@ def overview_of(project: Project) -> Overview:
         )
     )
     finished = project.runs.filter(state=JobState.DONE).select_related("dataset").order_by("-number").first()
-    preview = _preview(project, judged["all"], finished)
+    preview = kept_preview(project=project, since=finished)
     serving = serving_version(project)
     runs = tuple(project.runs.select_related("parent", "version", "project", "dataset").order_by("-number")[:5])
     versions = tuple(project.versions.select_related("run", "project").order_by("-number")[:5])
@@ -86,14 +87,6 @@ def overview_of(project: Project) -> Overview:
         runs=runs,
         versions=versions,
     )
-
-
-def _preview(project: Project, standing: int, finished: Run | None) -> Preview:
-    """Reads every judged pair, so it is kept until somebody judges or takes a judgement back, or a run finishes."""
-    newest = Judgement.objects.filter(comparison__project=project).order_by("-pk").values_list("key", flat=True).first()
-    since = finished.dataset if finished else None
-    key = f"preview:{project.pk}:{project.consensus}:{newest}:{standing}:{finished and finished.pk}"
-    return cache.get_or_set(key, lambda: preview_dataset(project=project, since=since), KEEP_SECONDS)
 
 
 def _cautions(serving: Version) -> int:

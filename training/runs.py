@@ -1,5 +1,7 @@
 """Runs: asking for one, ending it, going on with it. The work is done in `training.supervision`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -8,54 +10,114 @@ from django.db.models import Max
 
 from annotate.models import Project, User
 from training import jobs, tasks
-from training.datasets import NothingToTrainOn, create_dataset
+from training.datasets import NothingToTrainOn, Preview, create_dataset, preview_of, settle_filtered
 from training.dpo.config import FIELDS, Config, hyperparameters, read_config_file
 from training.dpo.errors import ConfigError
+from training.estimate import Estimate, estimate_run
+from training.filters import NO_FILTERS, Filters
 from training.models import Dataset, Run, Version
+from training.previews import kept_preview
 from training.registry import serving_version
 
-__all__ = ["ConfigError", "NothingToTrainOn", "RunRefused", "cancel_run", "config_of", "resume_run", "start_run"]
+__all__ = [
+    "ConfigError", "NothingToTrainOn", "Order", "RunRefused", "cancel_run", "config_of", "plan_run", "resume_run", "start_run",
+]  # fmt: skip
+MOST_PROCESSES = 64
 
 
 class RunRefused(NothingToTrainOn):
     """A run that cannot be started or taken up again now; the text says why and what to do."""
 
 
-def start_run(
-    *,
-    project: Project,
-    by: User | None = None,
-    preset: str | None = None,
-    overrides: dict[str, Any] | None = None,
-    parent: Version | None = None,
-    beside_others: bool = False,
-) -> Run:
-    """A run on all that has been judged so far, from `parent` (the serving version if not given), queued.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked for. What is not given: the project's preset, the serving version as parent, the parent as reference."""
 
-    Raises NothingToTrainOn, RunRefused (no version; another run is unfinished, unless `beside_others`) or ConfigError
-    (a preset or setting the trainer does not take).
-    """
-    parent = parent or serving_version(project)
+    preset: str = ""
+    overrides: Mapping[str, Any] | None = None
+    parent: Version | None = None
+    reference: Version | None = None
+    filters: Filters = NO_FILTERS
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen if the run is started now."""
+
+    preview: Preview
+    estimate: Estimate
+    parent: Version
+    reference: Version
+
+
+def plan_run(*, project: Project, order: Order) -> Plan:
+    """What `order` would train on and take. Raises RunRefused (no version serves) or ConfigError."""
+    checked = _checked(project, order)
+    preview = kept_preview(project=project, filters=order.filters, start=checked.parent)
+    return Plan(preview, _estimate(project, order, checked, preview), checked.parent, checked.reference)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    parent: Version
+    reference: Version
+    asked: dict[str, Any]
+    config: Config
+
+
+def _checked(project: Project, order: Order) -> _Checked:
+    parent = order.parent or serving_version(project)
     if parent is None:
         raise RunRefused("No model serves yet. Add one first: `manage.py add_model smollm2 --project SLUG --serve`.")
-    if parent.is_endpoint:
-        raise RunRefused(
-            f"{parent} is an endpoint: its weights are not here, so it cannot be trained. Choose a version with weights to start "
-            "from, or add one: `manage.py add_model smollm2 --project SLUG`. The judgements of its answers train that one, too."
-        )
+    reference = order.reference or parent
+    for version in (parent, reference):
+        _require_weights(version)
+    if not 1 <= order.processes <= MOST_PROCESSES:
+        raise RunRefused(f"A run takes 1 to {MOST_PROCESSES} processes, not {order.processes}.")
+    asked = {"preset": order.preset or project.preset, "overrides": dict(order.overrides or {})}
+    return _Checked(parent, reference, asked, _check(asked, own_reference=reference != parent))
+
+
+def _estimate(project: Project, order: Order, checked: _Checked, preview: Preview) -> Estimate:
+    return estimate_run(project=project, preview=preview, parent=checked.parent, config=checked.config, processes=order.processes)
+
+
+def start_run(
+    *, project: Project, by: User | None = None, order: Order | None = None, beside_others: bool = False, **asked: Any
+) -> Run:
+    """A run on what has been judged so far, queued. What is asked for is an `order`, or the fields of one.
+
+    Raises NothingToTrainOn, RunRefused (no version; it cannot fit; another run is unfinished, unless `beside_others`) or
+    ConfigError (a preset or setting the trainer does not take).
+    """
+    order = order or Order(**asked)
     _refuse_second(project, beside_others)
-    asked = {"preset": preset or project.preset, "overrides": overrides or {}}
-    _check(asked)
-    dataset = create_dataset(project=project, by=by)
+    checked = _checked(project, order)
+    settlement = settle_filtered(project=project, filters=order.filters, start=checked.parent)
+    dataset = create_dataset(project=project, by=by, filters=order.filters, start=checked.parent, settlement=settlement)
     if not dataset.train_count:
         raise NothingToTrainOn(
             f"All {dataset.heldout_count} decided pairs belong to held-out prompts, which never train. Judge some more."
         )
-    return _create(project=project, parent=parent, dataset=dataset, asked=asked, by=by, beside_others=beside_others)
+    estimate = _estimate(project, order, checked, preview_of(settlement, project=project))
+    if estimate.refusal:
+        raise RunRefused(estimate.refusal)
+    return _create(project, order, checked, dataset, by=by, beside_others=beside_others)
+
+
+def _require_weights(version: Version) -> None:
+    """Only what is here as weights can be trained, or be a reference."""
+    if version.is_endpoint:
+        raise RunRefused(
+            f"{version} is an endpoint: its weights are not here, so it cannot be trained. Choose a version with weights to "
+            "start from, or add one: `manage.py add_model smollm2 --project SLUG`. "
+            "The judgements of its answers train that one, too."
+        )
 
 
 @transaction.atomic
-def _create(*, project: Project, parent: Version, dataset: Dataset, asked: dict, by: User | None, beside_others: bool) -> Run:
+def _create(project: Project, order: Order, checked: _Checked, dataset: Dataset, *, by: User | None, beside_others: bool) -> Run:
     project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     _refuse_second(project, beside_others)  # once more, now that nobody else can start one
     number = (project.runs.aggregate(newest=Max("number"))["newest"] or 0) + 1
@@ -63,9 +125,10 @@ def _create(*, project: Project, parent: Version, dataset: Dataset, asked: dict,
         project=project,
         number=number,
         dataset=dataset,
-        parent=parent,
-        reference=parent,
-        settings=asked,
+        parent=checked.parent,
+        reference=checked.reference,
+        settings=checked.asked,
+        processes=order.processes,
         directory=str((settings.RUNS_DIR / project.slug / f"r{number}").relative_to(settings.VAR_DIR)),
         started_by=by,
     )
@@ -73,12 +136,13 @@ def _create(*, project: Project, parent: Version, dataset: Dataset, asked: dict,
     return run
 
 
-def _check(asked: dict[str, Any]) -> None:
+def _check(asked: dict[str, Any], *, own_reference: bool = False) -> Config:
     """Raises one ConfigError for all that the trainer would refuse, and for keys that are not the user's to choose."""
     ours = set(asked["overrides"]) & (FIELDS.keys() - {setting.name for setting in hyperparameters()})
     if ours:
         raise ConfigError(f"The settings of the run: {', '.join(sorted(ours))} cannot be chosen; Prefloop sets it.")
-    Config.from_dict({**_trainer_settings(asked), "model": "m", "train": "t", "output": "o"}, where="The settings of the run")
+    paths = {"model": "m", "train": "t", "output": "o"} | ({"reference": "r"} if own_reference else {})
+    return Config.from_dict({**_trainer_settings(asked), **paths}, where="The settings of the run")
 
 
 def _refuse_second(project: Project, beside_others: bool) -> None:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25  # how often the events file and the process are looked at
 CANCEL_SECONDS = 1.0  # … and whether somebody has cancelled
 STOP_SECONDS = 300  # what a trainer may take to write its checkpoint before it is killed
+FELLOW_SECONDS = 20  # what another process of the same run may take to end after the first
 TAIL_LINES, TAIL_BYTES = 40, 16_000
 TRAINER = (sys.executable, "-m", "training.dpo")
 
@@ -100,7 +102,8 @@ class Trainer:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | None = None  # the first, which writes and whose end is the run's
+        self.fellows: list[subprocess.Popen] = []  # the others, where several train together
         self.events = EventFollower(run)
         self.worker_stops = False
         self.released = False  # given back, because the worker stops
@@ -113,17 +116,22 @@ class Trainer:
         partial = asked.with_suffix(".partial")
         partial.write_text(json.dumps(config_of(self.run), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(asked)
-        with (directory / "trainer.log").open("ab") as log:
-            self.process = subprocess.Popen(
+        places = _places(self.run.processes)
+        self.process, *self.fellows = [self._start_process(asked, place, number) for number, place in enumerate(places)]
+        jobs.heartbeat(job=self.run, pid=self.process.pid)
+
+    def _start_process(self, asked: Path, place: dict[str, str], number: int) -> subprocess.Popen:
+        name = f"trainer-{number}.log" if number else "trainer.log"
+        with (self.run.path / name).open("ab") as log:
+            return subprocess.Popen(
                 [*TRAINER, str(asked)],
                 cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **place},
             )
-        jobs.heartbeat(job=self.run, pid=self.process.pid)
 
     def follow(self) -> int:
         """Until the process ends; its exit code. Raises LostClaim."""
@@ -135,6 +143,7 @@ class Trainer:
             if code is not None:
                 if not self.released:
                     self.events.read_new()
+                self._see_fellows_off()
                 return code
             now = time.monotonic()
             if not self.released:
@@ -164,8 +173,21 @@ class Trainer:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        for process in (self.process, *self.fellows):
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+
+    def _see_fellows_off(self) -> None:
+        """They end by themselves once the first has; one that hangs is killed."""
+        deadline = time.monotonic() + FELLOW_SECONDS
+        for fellow in self.fellows:
+            try:
+                fellow.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(fellow.pid, signal.SIGKILL)
+                fellow.wait()
 
     def stop_for_worker(self) -> None:
         """Called in a signal's handler, so it only tells the trainer and `follow`."""
@@ -180,8 +202,10 @@ class Trainer:
 
     def end(self, wait: bool) -> None:
         """Leave no process behind that does not know it must end."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
             return
+        if self.process.poll() is not None:
+            return self._see_fellows_off()
         self.terminate()
         if wait:
             try:
@@ -189,6 +213,7 @@ class Trainer:
             except subprocess.TimeoutExpired:
                 self._signal(signal.SIGKILL)
                 self.process.wait()
+            self._see_fellows_off()
 
     def log_tail(self) -> str:
         try:
@@ -220,6 +245,24 @@ def in_words_of_the_page(text: str) -> str:
     text = text.replace("Start the same command again to go on.", "Resume goes on from here.")
     text = text.replace("start the same command again", "press Resume")
     return text.replace("Started again, the same command goes on", "Resumed, it goes on")
+
+
+def _places(processes: int) -> list[dict[str, str]]:
+    """What each process is told by torchrun's variables; one alone is told nothing."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
+    shared = {
+        "OMP_NUM_THREADS": threads,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    return [{**shared, "RANK": str(number), "LOCAL_RANK": str(number)} for number in range(processes)]
 
 
 class EventFollower:

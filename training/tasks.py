@@ -19,7 +19,9 @@ AFTER_A_RUN = 15  # the priority of describing what it made: somebody has waited
 def generate(generation_id: int) -> None:
     with stoppable() as check:
         from training.generation import run_generation
+        from training.machines import note_machine
 
+        note_machine()
         run_generation(generation_id, check=check)
 
 
@@ -42,6 +44,8 @@ def evaluate(evaluation_id: int) -> None:
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again
         from training.evaluation import describe_version as describe
+        from training.machines import note_machine
         from training.models import Version
 
+        note_machine()
         describe(version=Version.objects.select_related("project", "parent").get(pk=version_id), check=check)

@@ -3,11 +3,11 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, evaluations, project, runs, versions
+from training.views import endpoints, evaluations, project, runs, train, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
-    path("projects/<slug:slug>/train/", project.train, name="train"),
+    path("projects/<slug:slug>/train/", train.train, name="train"),
     path("projects/<slug:slug>/settings/", project.project_settings, name="project_settings"),
     path("projects/<slug:slug>/runs/", runs.runs, name="runs"),
     path("projects/<slug:slug>/runs/<int:number>/", runs.run, name="run"),

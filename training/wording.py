@@ -47,6 +47,7 @@ NOUNS = {
     "both_bad": ("both bad", "both bad"),
     "identical": ("pair of equal answers", "pairs of equal answers"),
     "withdrawn": ("judgement taken back", "judgements taken back"),
+    "weak": ("pair judged with too little strength", "pairs judged with too little strength"),
 }
 
 

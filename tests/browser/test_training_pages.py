@@ -49,7 +49,8 @@ def test_axe_has_nothing_to_say_and_nothing_overflows(page, sign_in, owner, roun
     page.set_viewport_size(size)
     sign_in(page, owner)
     for address in (
-        "/projects/taste/", "/projects/taste/settings/", "/projects/taste/runs/", RUN, "/projects/taste/runs/3/",
+        "/projects/taste/", "/projects/taste/settings/", "/projects/taste/train/", "/projects/taste/runs/", RUN,
+        "/projects/taste/runs/3/",
         "/projects/taste/versions/", "/projects/taste/versions/0/", "/projects/taste/versions/1/",
     ):  # fmt: skip
         page.goto(address)
@@ -179,21 +180,33 @@ def test_a_run_without_points_says_when_they_come(page, sign_in, owner, project,
     expect(page.locator("figure").first.get_by_role("img")).to_have_class(re.compile("curve-empty"))
 
 
-def test_train_from_the_project_page_and_cancel(page, sign_in, owner, project, annotator, live_server, tmp_path, settings):
+@pytest.fixture
+def folders(tmp_path, settings):
     settings.VAR_DIR, settings.DATASETS_DIR, settings.RUNS_DIR = tmp_path, tmp_path / "datasets", tmp_path / "runs"
+
+
+def test_train_with_a_filter_and_cancel(page, sign_in, owner, project, annotator, live_server, folders):
     base = make_version(project, serving=True)
-    for _ in range(3):
-        make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN), version=base)
+    for version in (base, base, make_version(project)):
+        make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN), version=version)
     sign_in(page, owner)
     page.goto("/projects/taste/")
-    page.get_by_text("More settings").click()
+    page.get_by_role("link", name="Choose data and settings").click()
+    preview = page.locator("#train-preview")
+    expect(preview.locator("dd").first).to_have_text("3")
+    page.get_by_text("Everything that has been judged").click()
+    page.get_by_label("Only pairs written by").select_option("1")
+    expect(preview.locator("dd").first).to_have_text("1")
+    expect(preview).to_contain_text("2 judged pairs")
     page.get_by_label("β (pull to the reference)").fill("-1")
-    page.get_by_role("button", name="Train v0").click()
+    expect(preview).to_contain_text("Must be above 0.")
+    page.get_by_role("button", name="Train").click()
     expect(page.locator("#id_beta_error")).to_have_text("Must be above 0.")
     page.get_by_label("β (pull to the reference)").fill("0.2")
-    page.get_by_role("button", name="Train v0").click()
+    page.get_by_role("button", name="Train").click()
     page.wait_for_url("**/runs/1/")
     expect(page.locator("#run-live")).to_contain_text("Waiting for a worker")
+    assert Run.objects.get().dataset.filters["versions"] == [1]
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#run-live .badge").first).to_have_text("Cancelled")
@@ -207,16 +220,17 @@ def test_train_from_the_project_page_and_cancel(page, sign_in, owner, project, a
 
 def test_a_refused_run_puts_the_focus_on_the_first_wrong_field(page, sign_in, owner, rounds):
     sign_in(page, owner)
-    page.goto("/projects/taste/")
-    page.get_by_text("More settings").click()
+    page.goto("/projects/taste/train/")
     page.get_by_label("β (pull to the reference)").fill("0")
     page.get_by_label("Pairs per step").fill("0")
-    page.locator("#train button.button").click()
+    page.get_by_role("button", name="Train").click()
     expect(page.get_by_text("Nothing was started.")).to_be_visible()
     expect(page.get_by_label("β (pull to the reference)")).to_be_focused()
     expect(page.get_by_label("β (pull to the reference)")).to_be_in_viewport()
     page.get_by_role("link", name="Pairs per step").click()
     expect(page.get_by_label("Pairs per step")).to_be_in_viewport()
+    page.goto("/projects/taste/train/?")  # as one does who types the address again
+    expect(page.get_by_text("Nothing was started.")).to_have_count(0)
 
 
 def test_the_project_page_follows_the_generation(page, sign_in, owner, rounds):

@@ -81,6 +81,17 @@ def test_the_whole_loop(project, base, prompts, annotator, manager) -> None:
     assert second.parent == version and second.dataset.train_count > run.dataset.train_count
 
 
+def test_two_processes_train_together_and_end_together(project, base, prompts, annotator) -> None:
+    refill(project)
+    judge_all(project, annotator, shorter)
+    run = start_run(project=project, overrides=QUICK | {"max_steps": 3}, processes=2)
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.progress) == (JobState.DONE, 3), run.error
+    assert run.version.path.is_dir() and (run.path / "trainer-1.log").exists()
+    assert [event.step for event in run.events.filter(kind="step")] == [1, 2, 3]
+
+
 def test_a_promotion_retires_pairs_that_nobody_judged(project, base, prompts, annotator) -> None:
     refill(project)
     registry.promote(version=builders.make_version(project))

@@ -100,7 +100,7 @@ TABLE = {
     "api_undo": API_JUDGES["post"],
     "api_renew": API_JUDGES["post"],
     "project": MEMBERS,
-    "train": MANAGES["post"],
+    "train": MANAGES["get"],
     "project_settings": MANAGES["get"],
     "runs": LOOKS,
     "run": LOOKS,
@@ -134,6 +134,7 @@ TABLE = {
 # The same address, another method.
 ALSO = [
     ("api_judgements", API_JUDGES["post"]),
+    ("train", MANAGES["post"]),
     ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
     ("endpoint", MANAGES["post"]),

@@ -98,8 +98,8 @@ def test_the_word_about_few_triples_stands_beside_the_counts(client, owner, judg
 
 
 def test_each_setting_says_what_the_presets_use(client, owner, judged):
-    page = page_of(client, owner)
-    for words in ("Paper 1 · Small 2", "Paper 1e-06 · Small 1e-05", "Paper 64 · Small 8", "Paper 0 · Small 0"):
+    page = page_of(client, owner, TRAIN)
+    for words in ("Paper 1 · Small 2", "Paper 1e-06 · Small 1e-05", "Paper 64 · Small 8", "Presets: 0"):
         assert words in page, words
 
 
@@ -138,7 +138,7 @@ def test_a_stranger_finds_nothing(client, stranger, project):
 def test_wrong_methods_are_refused(client, owner):
     client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
     assert client.post(URL).status_code == 405
-    assert client.get(TRAIN).status_code == 405
+    assert client.delete(TRAIN).status_code == 405
     assert client.delete(SETTINGS).status_code == 405
 
 
@@ -179,7 +179,10 @@ def test_a_generation_in_trouble_is_told_with_what_to_do(client, owner, project,
     ("fields", "words"),
     [
         ({"state": "queued"}, 'The generation of v0 is dropped.</strong> <span class="in-lines">A worker ends it as soon'),
-        ({"state": "running", "heartbeat_at": timezone.now(), "total": 9}, "finishes the pairs in hand; then v1, which serves"),
+        (
+            {"state": "running", "heartbeat_at": timezone.now() + timedelta(hours=1), "total": 9},
+            "finishes the pairs in hand; then v1, which serves",
+        ),
         ({"state": "failed", "error": "The disk is full."}, "v1 writes more. It begins within seconds."),
         ({"state": "done", "total": 9, "finished_at": timezone.now()}, "v1 writes more. It begins within seconds."),
     ],
@@ -301,7 +304,7 @@ def test_train_from_another_version(client, manager, project, judged, base):
         ({"preset": "small", "beta": "much"}, "Enter a number."),
         ({"preset": "small", "beta": "0"}, "Must be above 0."),
         ({"preset": "small", "label_smoothing": "0.5"}, "Must be below 0.5."),
-        ({"preset": "small", "loss": "dpo_ties"}, "not one of the available choices"),
+        ({"preset": "small", "loss": "dpo_tied"}, "not one of the available choices"),
         ({"preset": "small", "loss": "hinge", "label_smoothing": "0.1"}, "label_smoothing: the loss hinge does not take it."),
         ({"preset": "small", "batch_pairs": "0"}, "greater than or equal to 1"),
         ({"preset": "small", "learning_rate": "nan"}, "Enter a number."),

@@ -9,10 +9,10 @@ from rest_framework.response import Response
 
 from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
-from training.api.serializers import AfterIn, EventsOut, RunOut, StartRunIn
+from training.api.serializers import AfterIn, EventsOut, PlanOut, RunOut, StartRunIn
 from training.datasets import NothingToTrainOn
 from training.models import Run, Version
-from training.runs import ConfigError, RunRefused, cancel_run, resume_run, start_run
+from training.runs import ConfigError, Order, RunRefused, cancel_run, plan_run, resume_run, start_run
 
 EVENTS_AT_ONCE = 2000
 
@@ -36,26 +36,36 @@ class RunsView(ApiView):
 
     @extend_schema(
         request=StartRunIn,
-        responses={201: RunOut},
+        responses={200: PlanOut, 201: RunOut},
         summary="Train",
         examples=[OpenApiExample("small", value={"preset": "small", "overrides": {"beta": 0.1, "epochs": 1}}, request_only=True)],
     )
     def post(self, request: Request, slug: str) -> Response:
-        """Starts a run on all that has been judged so far. 409 when there is nothing to train on or a run is unfinished."""
-        asked = valid(StartRunIn(data=request.data))
-        number = asked["parent"]
-        parent = None if number is None else Version.objects.of(request.project).filter(number=number).first()
-        if number is not None and parent is None:
-            raise ValidationError({"parent": [f"There is no version {number} in this project."]})
+        """Starts a run on what has been judged so far and the filters let through. 409: there is nothing to train on, a run is
+        unfinished, or it cannot fit into memory. With `dry_run` nothing is started: the answer (200) tells what would happen."""
+        asked = valid(StartRunIn(data=request.data, context={"project": request.project}))
+        order = Order(
+            preset=asked.get("preset", ""), overrides=asked["overrides"], parent=_version_at(request, asked, "parent"),
+            reference=_version_at(request, asked, "reference"), filters=asked["filters"], processes=asked["processes"],
+        )  # fmt: skip
         try:
-            run = start_run(
-                project=request.project, by=request.user, preset=asked.get("preset"), overrides=asked["overrides"], parent=parent
-            )
+            if asked["dry_run"]:
+                return Response(PlanOut(plan_run(project=request.project, order=order)).data)
+            run = start_run(project=request.project, by=request.user, order=order)
         except ConfigError as error:
             raise ValidationError({"overrides": [str(error)]}) from None
         except NothingToTrainOn as error:
             raise Conflict(str(error)) from None
         return Response(RunOut(run).data, status=status.HTTP_201_CREATED)
+
+
+def _version_at(request: Request, asked: dict, field: str) -> Version | None:
+    """The version whose number stands in that field."""
+    number = asked[field]
+    found = Version.objects.of(request.project).filter(number=number).first() if number is not None else None
+    if number is not None and found is None:
+        raise ValidationError({field: [f"There is no version {number} in this project."]})
+    return found
 
 
 class RunEventsView(ApiView):

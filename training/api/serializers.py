@@ -5,15 +5,38 @@ from typing import Any
 from rest_framework import serializers
 
 from training.dpo.config import PRESETS, hyperparameters
+from training.filters import FilterError, Filters
 from training.models import Run, RunEvent, Version
+from training.runs import MOST_PROCESSES
 
 
 class StartRunIn(serializers.Serializer):
-    """`overrides` may hold any setting of the trainer; the trainer's own rules check it."""
+    """`overrides` may hold any setting of the trainer; the trainer's own rules check it. `filters`: see training/filters.py."""
 
     preset = serializers.ChoiceField(choices=list(PRESETS), required=False)
     overrides = serializers.DictField(required=False, default=dict)
-    parent = serializers.IntegerField(required=False, allow_null=True, default=None, help_text="A version's number.")
+    parent = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1, help_text="A version's number."
+    )
+    reference = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=0,
+        max_value=2**31 - 1,
+        help_text="A version's number; the parent if null.",
+    )
+    filters = serializers.DictField(required=False, default=dict, help_text="What leaves judged pairs out; none if empty.")
+    processes = serializers.IntegerField(
+        required=False, default=1, min_value=1, max_value=MOST_PROCESSES, help_text="That train together on one host."
+    )
+    dry_run = serializers.BooleanField(required=False, default=False, help_text="Only tell what would happen.")
+
+    def validate_filters(self, filters: dict[str, Any]) -> Filters:
+        try:
+            return Filters.read(filters, project=self.context["project"])
+        except FilterError as error:
+            raise serializers.ValidationError(error.fields) from None
 
     def validate_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
         """Only what may be tuned: paths and provenance are the server's own."""
@@ -21,6 +44,22 @@ class StartRunIn(serializers.Serializer):
         if unknown := sorted(set(overrides) - set(tunable)):
             raise serializers.ValidationError(f"{', '.join(unknown)}: no such setting. There are: {', '.join(tunable)}.")
         return overrides
+
+
+class PlanOut(serializers.Serializer):
+    """What a run would train on and take. Null is what cannot be told."""
+
+    train_count = serializers.IntegerField(source="preview.train")
+    heldout_count = serializers.IntegerField(source="preview.heldout")
+    without = serializers.DictField(source="preview.without", help_text="Judged pairs that give no triple, by reason.")
+    left_out = serializers.IntegerField(source="preview.left_out", help_text="Judged pairs that the filters leave out.")
+    parent = serializers.IntegerField(source="parent.number")
+    reference = serializers.IntegerField(source="reference.number")
+    tokens = serializers.IntegerField(source="estimate.tokens")
+    steps = serializers.IntegerField(source="estimate.steps")
+    seconds = serializers.FloatField(source="estimate.seconds")
+    memory_bytes = serializers.IntegerField(source="estimate.memory_bytes")
+    refusal = serializers.CharField(source="estimate.refusal", help_text="Why it cannot fit; empty if it can.")
 
 
 class PromoteIn(serializers.Serializer):
@@ -34,6 +73,7 @@ class DatasetOut(serializers.Serializer):
     train_sha256 = serializers.CharField()
     heldout_sha256 = serializers.CharField()
     counts = serializers.JSONField()
+    filters = serializers.JSONField()
 
 
 class RunOut(serializers.ModelSerializer):
@@ -46,8 +86,8 @@ class RunOut(serializers.ModelSerializer):
     class Meta:
         model = Run
         fields = (
-            "number", "state", "progress", "total", "eta_seconds", "error", "settings", "dataset", "parent", "reference",
-            "version", "created_at", "started_at", "finished_at", "url",
+            "number", "state", "progress", "total", "eta_seconds", "error", "settings", "processes", "dataset", "parent",
+            "reference", "version", "created_at", "started_at", "finished_at", "url",
         )  # fmt: skip
 
     def get_version(self, run: Run) -> int | None:

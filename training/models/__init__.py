@@ -4,7 +4,10 @@ from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
 from .generation import Generation
+from .machine import Machine
 from .run import Run, RunEvent
 from .version import Promotion, Version
 
-__all__ = ["Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Promotion", "Run", "RunEvent", "Version"]
+__all__ = [
+    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Machine", "Promotion", "Run", "RunEvent", "Version",
+]  # fmt: skip

@@ -18,6 +18,7 @@ class Run(Job):
     parent = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="runs", help_text="Where the policy starts.")
     reference = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", help_text="π_ref.")
     settings = models.JSONField(help_text="What was asked for: a preset and the keys that override it.")
+    processes = models.PositiveSmallIntegerField(default=1, help_text="That train together, on one host.")
     directory = models.CharField(max_length=500, help_text="Below VAR_DIR: config, events, checkpoint, model.")
     pid = models.PositiveIntegerField(null=True, blank=True, help_text="The trainer's process, on its worker's host.")
     log_tail = models.TextField(blank=True, help_text="The last lines the trainer printed.")

@@ -1,9 +1,9 @@
-"""The project's page, its Train button and its settings."""
+"""The project's page and its settings."""
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
@@ -11,10 +11,10 @@ from annotate.forms import PauseForm
 from annotate.guidelines import mark_as_read
 from annotate.markdown import render as render_markdown
 from annotate.progress import progress_of
-from training.datasets import NothingToTrainOn
-from training.forms import ProjectForm, TrainForm
-from training.overview import Overview, overview_of
-from training.runs import ConfigError, start_run
+from training.dpo.config import PRESETS
+from training.forms import ProjectForm
+from training.overview import overview_of
+from training.train_form import preset_choices
 
 STOP_POLLING = 286
 
@@ -34,32 +34,8 @@ def project(request: ProjectRequest) -> HttpResponse:
         return render(
             request, "training/_project_live.html", {"overview": overview}, status=200 if overview.busy else STOP_POLLING
         )
-    return _project_page(request, overview, TrainForm(project=request.project))
-
-
-@require_POST
-@project_view(may="may_manage")
-def train(request: ProjectRequest) -> HttpResponse:
-    form = TrainForm(request.POST, project=request.project)
-    if form.is_valid():
-        chosen = {"preset": form.cleaned_data["preset"], "parent": form.cleaned_data["parent"], "overrides": form.overrides}
-        try:
-            return redirect(start_run(project=request.project, by=request.user, **chosen))
-        except (NothingToTrainOn, ConfigError) as error:
-            form.add_error(None, str(error))
-    return _project_page(request, overview_of(request.project), form, status=422)
-
-
-def _project_page(request: ProjectRequest, overview: Overview, form: TrainForm, status: int = 200) -> HttpResponse:
-    """The browser goes to the first setting with an error, else to what is said of the form as a whole."""
-    wrong = [setting["field"].name for setting in form.tuning if setting["field"].errors]
-    if "parent" in form.errors:
-        wrong.insert(0, "parent")
-    if wrong:
-        form.fields[wrong[0]].widget.attrs["autofocus"] = True
-    return render(
-        request, "training/project.html", {"overview": overview, "form": form, "focus_on_summary": not wrong}, status=status
-    )
+    presets = [(name, label, PRESETS[name].help) for name, label in preset_choices()]
+    return render(request, "training/project.html", {"overview": overview, "presets": presets})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

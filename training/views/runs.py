@@ -12,12 +12,12 @@ from annotate.intervals import interval_of
 from training import curves
 from training.cautions import cautions_of_run, pairs_measured
 from training.dpo.config import FIELDS
-from training.forms import OFFERED
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
 from training.phases import phase_of, working_seconds
 from training.runs import RunRefused, cancel_run, resume_run
+from training.train_form import MAIN
 from training.views.project import STOP_POLLING
 from training.wording import reasons_in_words
 
@@ -73,7 +73,7 @@ def _settings(run: Run) -> list[dict]:
     return [
         {
             "name": name, "value": value, "help": FIELDS[name].metadata["help"],
-            "asked": name in asked, "main": name in asked or name in OFFERED,
+            "asked": name in asked, "main": name in asked or name in MAIN,
         }
         for name, value in curves.resolved_settings(run=run).items()
     ]  # fmt: skip
