@@ -137,7 +137,8 @@ class Client:
         if not gathered.is_whole:
             raise BrokenOff(
                 f"{self._name} ended its answer half-way, {BROKEN_OFF} times: the stream stopped without saying why it finished. "
-                "Look at the server's log; a proxy in between may cut long answers."
+                "Some servers drop an answer when the next request comes: put 1 into “Requests at once” on its page. "
+                "Else look at the server's log; a proxy in between may cut long answers."
             )
 
     def _request(self, question: Question) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from training.unanswered import unanswered_prompts
 
 REMOTE = "endpoint"  # the precision of its answers: nobody here knows it
 PROMPTS_AT_ONCE = 4  # times the endpoint's concurrency
+REFUSED_IN_A_ROW = 16  # prompts: then it is of no use to ask all others, too
 
 
 @dataclass
@@ -64,6 +65,8 @@ def fill_from_endpoint(generation: Generation, pulse: Pulse) -> list[str]:
                 break
             tried |= {each.prompt.pk for each in making}
             _make_pairs(generation, client, making, refusals, pulse)
+            if len(tried) >= REFUSED_IN_A_ROW and generation.dropped_refused == len(tried):
+                break  # it is not the prompts
             if something_goes_first():
                 raise Postponed
     return refusals

@@ -113,6 +113,16 @@ def test_a_refused_prompt_is_counted_and_stops_nothing(version, prompts, server)
     assert (generation.state, generation.progress, generation.dropped_refused) == (JobState.DONE, 5, 1)
 
 
+def test_a_server_that_refuses_every_prompt_is_not_asked_for_all_of_them(version, prompts, server) -> None:
+    for _ in range(40):
+        builders.make_prompt(version.project)
+    type(version.project).objects.update(queue_low=40, queue_high=40)
+    server.always = status(400, {"error": {"message": "no such adapter"}})
+    generation = generate(version)
+    assert generation.state == JobState.FAILED and "no such adapter" in generation.error
+    assert generation.dropped_refused == len(server.requests) == 16
+
+
 def test_a_wrong_key_fails_with_what_to_do_and_keeps_what_came(version, prompts, server) -> None:
     version.endpoint.concurrency = 1
     version.endpoint.save()
