@@ -15,13 +15,14 @@ from training.dpo import memory
 from training.dpo.config import Config
 from training.dpo.errors import PreflightError
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
-from training.dpo.model import load_model
+from training.dpo.run import load_start
 from training.dpo.tokens import Example
 
 from .conftest import ROOT
 from .test_training import Build, Train, of_kind
 from .tiny import make_config, make_row, tiny_tokenizer, write_rows
 
+CPU = torch.device("cpu")
 # Prints the most memory a whole run took, without what torch and transformers take by being imported.
 MEASURED = """
 import json, resource, sys
@@ -61,11 +62,13 @@ def long_row(number: int) -> dict[str, Any]:
     )
 
 
-def test_the_estimate_is_what_the_run_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_estimate_is_what_the_run_takes(tmp_path: Path, checkpointed: bool) -> None:
     """Within a fifth where nothing else runs; a quarter is allowed here, for the C library keeps what it likes."""
     settings = make_config(
-        make_mid_size(tmp_path / "mid"), tmp_path, heldout=0, max_steps=2, batch_pairs=3, micro_batch_tokens=900
-    )
+        make_mid_size(tmp_path / "mid"), tmp_path, heldout=0, max_steps=2, batch_pairs=6 if checkpointed else 3,
+        micro_batch_tokens=1800 if checkpointed else 900, checkpoint_activations=checkpointed,
+    )  # fmt: skip
     write_rows(Path(settings["train"]), [long_row(number) for number in range(6)])
     (tmp_path / "config.json").write_text(json.dumps(settings))
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "config.json")]
@@ -73,7 +76,8 @@ def test_the_estimate_is_what_the_run_takes(tmp_path: Path) -> None:
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=True)
     told = of_kind(Path(settings["output"]), "start")[0]["memory_estimate_bytes"]
     measured = int(said.stdout.split()[-1])
-    assert told["weights"] == told["gradients"] == told["optimizer"] / 2 and told["activations"] > told["weights"]
+    assert told["weights"] == told["gradients"] == told["optimizer"] / 2
+    assert (told["activations"] > told["weights"]) is not checkpointed
     print(f"estimated {told['peak'] / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB")
     assert told["peak"] / measured == pytest.approx(1.0, abs=0.25), (told, measured)
 
@@ -83,18 +87,24 @@ def test_it_is_in_the_start_event(config: Build, train_here: Train) -> None:
     assert set(told) == {"peak", "weights", "gradients", "optimizer", "activations", "head"} and told["peak"] > told["weights"]
 
 
-def test_adapters_need_less(config: Build, tiny_model_dir: Path) -> None:
-    model = load_model(tiny_model_dir, torch.device("cpu"))
-    scorer = Scorer(model, Precision(torch.device("cpu"), torch.float32), ForwardPath(packed=False, budget=100))
+def test_adapters_need_less(config: Build) -> None:
     examples = [Example(1, "a", (5, 6, 7), (8, 9, 2), (10, 2), 1.0, 0.0)]
-    whole, lora = (memory.foresee(Config.from_dict(config(**more)), scorer, examples) for more in ({}, {"lora_rank": 2}))
-    assert lora.gradients < whole.gradients / 3 and lora.optimizer == 2 * lora.gradients and lora.weights == whole.weights
+
+    def foreseen(**more: Any) -> memory.Memory:
+        settings = Config.from_dict(config(**more))
+        scorer = Scorer(load_start(settings, CPU), Precision(CPU, torch.float32), ForwardPath(packed=False, budget=100))
+        return memory.foresee(settings, scorer, examples)
+
+    whole, lora = foreseen(), foreseen(lora_rank=2)
+    assert lora.gradients < whole.gradients / 3 and lora.optimizer == 2 * lora.gradients
+    assert lora.weights == whole.weights + lora.gradients
 
 
 def test_what_cannot_fit_is_refused_in_words(config: Build, train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000_000)
     with pytest.raises(
-        PreflightError, match=r"even one pair at a time needs about .* and cpu has 0\.0 GB for it\. Set lora_rank"
+        PreflightError,
+        match=r"even one pair at a time needs about .* and cpu has 0\.0 GB for it\. Set checkpoint_activations or lora",
     ):
         train_here(config())
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)

@@ -282,7 +282,7 @@ def test_out_of_memory_with_single_tokens_is_said(config: Build, train_here: Tra
         return torch.zeros(len(examples), 2) - 1.0
 
     monkeypatch.setattr(Scorer, "logprobs", never)
-    with pytest.raises(TrainerError, match=r"^out of memory\. Lower micro_batch_tokens"):
+    with pytest.raises(TrainerError, match=r"^out of memory\. Set checkpoint_activations and start again"):
         train_here(config(heldout=0))
 
 

@@ -38,7 +38,7 @@ def keep_gradients(update: Callable = loop.update) -> None:
 
     def kept(run: Any, rate: float, examples: Any, step: int) -> float:
         if step == 0:
-            named = {name: parameter.grad for name, parameter in run.model.named_parameters()}
+            named = {name: parameter.grad for name, parameter in run.model.named_parameters() if parameter.requires_grad}
             if gradients := distributed.gathered(named):
                 save_file(gradients, Path(run.config.output) / "gradients.safetensors")
         return update(run, rate, examples, step)

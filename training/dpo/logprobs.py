@@ -104,12 +104,17 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
         packed_N2 = Scorer(model, exact, replace(plain, packed=True)).score(few)
     except (CannotPack, TypeError, AttributeError, RuntimeError, ValueError) as error:  # model code raises what it likes
         distributed.recover(model)
-        return plain, f"plain: {type(model).__name__} does not take packed rows ({error})"
+        return plain, f"plain: {_name(model)} does not take packed rows ({error})"
     lengths_N2 = answer_lengths(few)
     worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
     if not worst <= AGREEMENT:
-        return plain, f"plain: packed rows of {type(model).__name__} differ by {worst:.1e} nats per token"
+        return plain, f"plain: packed rows of {_name(model)} differ by {worst:.1e} nats per token"
     return ForwardPath(packed=True, budget=budget), f"packed: agrees with plain rows to {worst:.1e} nats per token"
+
+
+def _name(model: Any) -> str:
+    """Of the model's class, with adapters or without."""
+    return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
 
 
 def packed_logprobs(model: Any, examples: Sequence[Example], precision: Precision) -> torch.Tensor:

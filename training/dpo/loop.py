@@ -117,7 +117,10 @@ def train_step(run: Run, progress: Progress) -> None:
         budget = run.path.budget >> progress.halvings
         if distributed.count() > 1:
             raise OutOfMemory(_out_of_memory_text(budget), progress.halvings)
-        message = f"out of memory; going on with {budget} tokens at once, which changes speed only. Set micro_batch_tokens to it."
+        message = (
+            f"out of memory; going on with {budget} tokens at once, which changes speed only. Set micro_batch_tokens to it"
+            + ("." if run.config.checkpoint_activations else ", or set checkpoint_activations.")
+        )
         run.log.write("warning", step=progress.step, code="out_of_memory", message=message)
         if run.precision.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -242,7 +245,7 @@ def _require_finite(bad_B: torch.Tensor, examples: list[Example], step: int) -> 
 def _out_of_memory_text(budget: int) -> str:
     return (
         f"out of memory. Started again, the same command goes on from the last checkpoint with {budget} tokens at once, which "
-        "changes speed only; torchrun --max-restarts 3 does so by itself. Or set micro_batch_tokens in a new run."
+        "changes speed only; torchrun --max-restarts 3 does so by itself. Or set checkpoint_activations."
     )
 
 

@@ -1,6 +1,8 @@
 """LoRA: small trained matrices beside frozen weights (Hu et al., arXiv:2106.09685), by PEFT. DoRA: arXiv:2402.09353."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,7 @@ ADAPTER = "adapter"  # directory of the adapter within a version's
 
 
 def with_adapters(model: Any, config: Config) -> Any:
-    """`model` with adapters that change nothing yet; its own weights are frozen. Raises ModelError for unknown targets.
-
-    The reference needs no adapters to be switched off: it is scored before this, by the weights as they were.
-    """
+    """`model` with adapters that change nothing yet; its own weights are frozen. Raises ModelError for unknown targets."""
     import peft
 
     targets = [name.strip() for name in config.lora_targets.split(",")]
@@ -36,6 +35,21 @@ def with_adapters(model: Any, config: Config) -> Any:
         except ValueError as error:
             raise ModelError(f"lora_targets: {error}") from error
     return adapted.eval()
+
+
+@contextmanager
+def adapters_off(model: Any) -> Iterator[None]:
+    """Within the block `model`, if it has adapters, computes as it did without them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:  # PEFT's own way also freezes the adapters, which FSDP2 would not unlearn
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def is_adapted(model: Any) -> bool:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from training.dpo.errors import PreflightError
 from training.dpo.head import TILE
 from training.dpo.logprobs import Scorer
 from training.dpo.packing import packed_length
+from training.dpo.recompute import all_kept, is_recomputed
 from training.dpo.tokens import Example
 
 STATES = {"adamw": 2, "rmsprop": 1}  # numbers an optimizer keeps for each trained one
@@ -62,7 +62,7 @@ def foresee(config: Config, scorer: Scorer, examples: Sequence[Example]) -> Memo
     Raises PreflightError where it is plain that not even one pair at a time fits into what is free.
     """
     shortest, longest = (pick(examples, key=lambda example: _tokens(scorer, example)) for pick in (min, max))
-    each = bytes_per_token(scorer, shortest)  # the longest, twice, might itself be too much
+    each = tokens_keep(scorer, shortest)  # the longest, twice, might itself be too much
     least = memory_of(config, scorer, each, _tokens(scorer, longest), micro_batches=1)
     free = free_bytes(scorer.precision.device)
     if free is not None and least.peak * CERTAIN > free:
@@ -70,28 +70,39 @@ def foresee(config: Config, scorer: Scorer, examples: Sequence[Example]) -> Memo
             f"even one pair at a time needs about {least.peak / 1e9:.1f} GB (weights {least.weights / 1e9:.1f}, gradients "
             f"{least.gradients / 1e9:.1f}, {config.optimizer} {least.optimizer / 1e9:.1f}, the longest pair "
             f"{least.activations / 1e9:.1f}), and {scorer.precision.device.type} has {free / 1e9:.1f} GB for it. "
-            "Set lora_rank, lower max_prompt_tokens and max_completion_tokens, or start more processes with torchrun."
+            f"Set {'' if config.checkpoint_activations else 'checkpoint_activations or '}lora_rank, lower max_prompt_tokens and "
+            "max_completion_tokens, or start more processes with torchrun."
         )
     return memory_of(config, scorer, each, *micro_batches_of(config, scorer, examples))
 
 
-def memory_of(config: Config, scorer: Scorer, bytes_per_token: float, tokens: int, micro_batches: int) -> Memory:
+@dataclass(frozen=True)
+class PerToken:
+    """Bytes that the forward pass keeps for the backward pass, for each token of a micro-batch. `layers`: what the layers would
+    keep if they kept all; one of them at a time does where they are recomputed.
+    """
+
+    kept: float
+    layers: float
+
+
+def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro_batches: int) -> Memory:
     """Of one process, for `micro_batches` of `tokens` in each step."""
     model, parts = scorer.model, distributed.count()
     counted = sum(parameter.numel() for parameter in model.parameters())
-    trained = adapter_numbers(model, config) if config.lora_rank else counted
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     head_V, head = model.get_output_embeddings().weight.shape[0], model.get_output_embeddings().weight.numel()
     layers = model.config.get_text_config().num_hidden_layers
     whole = FLOAT * (head + (counted - head) // layers) if parts > 1 else 0  # put together to compute with
     casts = 2 * counted // parts if scorer.precision.compute == torch.bfloat16 else 0
-    activations = round(bytes_per_token * tokens)
+    activations, layer = round(each.kept * tokens), round(each.layers * tokens) // layers
     return Memory(
         weights=FLOAT * counted // parts + whole,
         gradients=FLOAT * trained // parts + whole,
         optimizer=FLOAT * trained * STATES[config.optimizer] // parts,
         activations=activations + casts,
         head=FLOAT * (HEAD_TILES * min(TILE, tokens) * head_V + (0 if config.lora_rank else HEAD_COPIES * head)),
-        layer=activations // layers,
+        layer=2 * layer if is_recomputed(model) else layer,
         update=FLOAT * trained // parts if scorer.precision.device.type == "cuda" else 0,
         runtime=RUNTIME if scorer.precision.device.type == "cpu" else 0,
         accumulates=micro_batches > 1,
@@ -105,23 +116,18 @@ def micro_batches_of(config: Config, scorer: Scorer, examples: Sequence[Example]
     return max(max(tokens), min(scorer.path.budget, round(share))), math.ceil(share / scorer.path.budget)
 
 
-def bytes_per_token(scorer: Scorer, example: Example) -> float:
-    """What the forward pass keeps for the backward pass, for each token of a micro-batch."""
+def tokens_keep(scorer: Scorer, example: Example) -> PerToken:
+    kept = _growth(scorer, example)
+    if not is_recomputed(scorer.model):
+        return PerToken(kept, kept)
+    with all_kept(scorer.model):
+        return PerToken(kept, _growth(scorer, example))
+
+
+def _growth(scorer: Scorer, example: Example) -> float:
     once, twice = (_kept(scorer, [example] * times) for times in (1, 2))
     distributed.recover(scorer.model)
     return max(0.0, (twice - once) / _tokens(scorer, example))
-
-
-def adapter_numbers(model: Any, config: Config) -> int:
-    """Trained numbers of LoRA: two matrices of rank r beside each layer that is named."""
-    names = {name.strip() for name in config.lora_targets.split(",")}
-    linear = [(name, part) for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
-    chosen = [
-        part
-        for name, part in linear
-        if part is not model.get_output_embeddings() and ("all-linear" in names or name.rpartition(".")[2] in names)
-    ]
-    return sum((config.lora_rank or 0) * (part.in_features + part.out_features) for part in chosen)
 
 
 def free_bytes(device: torch.device) -> int | None:

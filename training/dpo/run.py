@@ -27,9 +27,9 @@ from training.dpo.evaluate import Objective
 from training.dpo.events import Event, EventLog
 from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
-from training.dpo.lora import with_adapters
+from training.dpo.lora import adapters_off, with_adapters
 from training.dpo.memory import Memory, foresee
-from training.dpo.model import choose_precision, load_model
+from training.dpo.model import choose_precision, load_model, read_model
 from training.dpo.optimizers import make_optimizer
 from training.dpo.preflight import (
     check_checkpoint,
@@ -38,6 +38,7 @@ from training.dpo.preflight import (
     check_space,
     check_start,
 )
+from training.dpo.recompute import recompute_layers
 from training.dpo.reference import Reference, describe_reference, reference_scores
 from training.dpo.save import library_versions, save_version
 from training.dpo.stopping import Stopper
@@ -46,7 +47,7 @@ from training.dpo.storage import exclusive, remove_partials, write_json
 PREFLIGHT_PAIRS = 8
 MEMORY = "memory.json"  # in OUTPUT: how often the token budget is halved from the next start on
 # Settings that may change between a run's start and its resumption, for they change no number.
-FREE_TO_CHANGE = {"reference_cache", "stop_with_parent"}
+FREE_TO_CHANGE = {"reference_cache", "stop_with_parent", "checkpoint_activations"}
 
 
 def run(config: Config, stopper: Stopper, log: EventLog) -> None:
@@ -76,8 +77,6 @@ def run(config: Config, stopper: Stopper, log: EventLog) -> None:
 
 
 def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
-    if config.lora_rank and distributed.count() > 1:
-        raise ConfigError("lora_rank: adapters are trained by one process. Start without torchrun, or leave lora_rank out.")
     output = Path(config.output)
     found = distributed.by_first(lambda: find_checkpoint(config, log))
     checkpoint = Path(found) if found else None
@@ -87,7 +86,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     data = read_data(config)
     steps = steps_total(len(data.train.examples), config.batch_pairs, config.epochs, config.max_steps)
     precision, reason = choose_precision(config, steps)
-    model = load_model(Path(config.model), precision.device)
+    model = load_start(config, precision.device)
     budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
     if not checkpoint:
@@ -103,6 +102,16 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     train(prepared, progress)
     record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
     distributed.by_first(lambda: conclude(output, record, log))
+
+
+def load_start(config: Config, device: torch.device) -> Any:
+    """The weights to start from, with adapters if they are asked for. Of several processes, each has its part of all."""
+    model = read_model(Path(config.model))
+    if config.lora_rank:
+        model = with_adapters(model, config)
+    if config.checkpoint_activations:
+        recompute_layers(model)
+    return distributed.shard(model, device)
 
 
 def find_checkpoint(config: Config, log: EventLog) -> str | None:
@@ -159,7 +168,7 @@ def announce(
 
 
 def score_reference(config: Config, reference: Reference, data: Data, start: Scorer, stopper: Stopper) -> dict[str, torch.Tensor]:
-    """`start` holds the weights that training starts from, untouched; most often they are the reference, too."""
+    """`start` holds the weights that training starts from, untouched; most often they, without adapters, are the reference."""
 
     def load() -> Scorer:
         if config.reference == config.model:
@@ -167,17 +176,17 @@ def score_reference(config: Config, reference: Reference, data: Data, start: Sco
         return replace(start, model=load_model(reference.directory, start.precision.device))
 
     cache = Path(str(config.reference_cache))
-    return reference_scores(reference, data.scored, load, cache, before_each=lambda part, done: stopper.check(0))
+    with adapters_off(start.model):
+        return reference_scores(reference, data.scored, load, cache, before_each=lambda part, done: stopper.check(0))
 
 
 def prepare(
     config: Config, data: Data, reference: Reference, scores: dict[str, torch.Tensor], steps: int,
     start: Scorer, log: EventLog, stopper: Stopper,
 ) -> Run:  # fmt: skip
-    model = with_adapters(start.model, config) if config.lora_rank else start.model
     return Run(
-        config=config, steps=steps, model=model,
-        optimizer=make_optimizer(config.optimizer, model, config.learning_rate, config.weight_decay),
+        config=config, steps=steps, model=start.model,
+        optimizer=make_optimizer(config.optimizer, start.model, config.learning_rate, config.weight_decay),
         precision=start.precision, path=start.path, train=data.train.examples, heldout=data.parts.get("heldout", []),
         reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
         log=log, stopper=stopper, mismatched=data.mismatched,
@@ -288,9 +297,12 @@ def as_trainer_error(error: Exception, config: Config) -> TrainerError:
     if failed := distributed.failure_soon():
         return failed
     if is_out_of_memory(error):
+        again = (
+            "" if config.checkpoint_activations else "Set checkpoint_activations and start again, which goes on with less, or l"
+        )
         return TrainerError(
-            "out of memory. Lower micro_batch_tokens (the result stays the same), max_prompt_tokens or max_completion_tokens. "
-            "The last checkpoint stays."
+            f"out of memory. {again or 'L'}ower micro_batch_tokens (the result stays the same), max_prompt_tokens or "
+            "max_completion_tokens in a new run. The last checkpoint stays."
         )
     if isinstance(error, OSError):
         return storage_error("the run", Path(config.output), error)

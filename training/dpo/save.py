@@ -14,7 +14,7 @@ from training.dpo.config import Config
 from training.dpo.errors import TrainerError
 from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
-from training.dpo.lora import is_adapted, merged, save_adapter
+from training.dpo.lora import is_adapted, merged, save_adapter, with_adapters
 from training.dpo.model import has_bfloat16, load_model, read_model
 from training.dpo.storage import partial_of, write_directory
 from training.dpo.tokens import Example
@@ -90,6 +90,8 @@ def whole_model(run: Run) -> Any:
     if not weights:
         return None
     model = read_model(Path(run.config.model))
+    if is_adapted(run.model):
+        model = with_adapters(model, run.config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
