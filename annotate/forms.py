@@ -24,7 +24,7 @@ class AssignmentForm(forms.Form):
     assignment = forms.UUIDField()
 
 
-class JudgementForm(AssignmentForm):
+class AnswerForm(forms.Form):
     """`choice` is the value of a button (`annotate.offer`); cleaned, it is the choice alone, beside its `strength`.
 
     `flags` come as one field each (a form without its script) or as the lines of one; cleaned, they are a list.
@@ -34,7 +34,6 @@ class JudgementForm(AssignmentForm):
     choice = forms.ChoiceField(
         choices=[(value, value) for value in VALUES], error_messages={"required": "Choose one of the answers."}
     )
-    seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
     rationale = forms.CharField(required=False, max_length=MAX_RATIONALE)
     flags = forms.Field(required=False, widget=forms.SelectMultiple)
 
@@ -46,6 +45,10 @@ class JudgementForm(AssignmentForm):
 
     def clean_flags(self) -> list[str]:
         return read_flags("\n".join(self.cleaned_data["flags"] or []))
+
+
+class JudgementForm(AnswerForm, AssignmentForm):
+    seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
 
 
 class SkipForm(AssignmentForm):
@@ -112,6 +115,14 @@ class AccountForm(forms.ModelForm):
         fields = ["name"]
         labels = {"name": "Your name"}
         help_texts = {"name": "How others see you. Empty: your user name."}
+
+
+class BreakForm(forms.ModelForm):
+    class Meta:
+        model = User
+        fields = ["break_minutes"]
+        labels = {"break_minutes": "Remind me of a break after"}
+        help_texts = {"break_minutes": "Minutes of work on the compare page. 0: never."}
 
 
 class PasswordForm(forms.Form):

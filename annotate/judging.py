@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 from .disputes import note_disputes
 from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
+from .models.comparison import ComparisonState
 from .models.judgement import Outcome
 from .models.project import Rationale, Role
 from .models.scale import Grades
@@ -19,7 +21,17 @@ from .places import lock_comparison, recount_places
 from .queue import find_assignment, lease_again, storable
 from .refusals import JudgementRefused
 
-__all__ = ["CHOICES", "JudgementRefused", "has_answered", "outcome_of", "record_judgement", "take_back_last"]
+__all__ = [
+    "CHOICES",
+    "JudgementRefused",
+    "change_judgement",
+    "changeable_until",
+    "has_answered",
+    "outcome_of",
+    "record_judgement",
+    "take_back_last",
+    "take_up_skipped",
+]
 
 # What can be chosen on the screen, and what it means when the first completion stands on the left (as A).
 CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
@@ -108,6 +120,86 @@ def _check_strength(strength: Any, *, choice: str, grades: Grades) -> int:
         offered = ", ".join(f"{each} ({grades.words(each)})" for each in range(1, grades.strengths + 1))
         raise _refused_field("unknown_strength", "strength", f"Say how much better it is, as this pair offers it: {offered}.")
     return strength
+
+
+@transaction.atomic
+def change_judgement(
+    *,
+    annotator: User,
+    assignment_id: UUID,
+    key: UUID,
+    choice: str,
+    strength: int | None = None,
+    rationale: str = "",
+    flags: Sequence[str] = (),
+) -> Judgement:
+    """Puts another answer in the place of the annotator's own, while the project lets them, or raises JudgementRefused.
+
+    The old row is withdrawn and stays; the new one names it in `replaces` and keeps its time on task. Sent again with the
+    same `key`, or with what stands already, nothing happens. Flags that the project has dropped since are kept.
+    """
+    _check_input(key=key, choice=choice, seconds=None, rationale=rationale, flags=flags)
+    assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+    lock_comparison(assignment.comparison_id)
+    if stored := assignment.judgements.filter(key=key).first():
+        return stored
+    standing = assignment.judgements.standing().first()
+    if standing is None:
+        raise JudgementRefused("not_judged", "No answer of yours stands here any more: it was taken back.")
+    if changeable_until(assignment) <= timezone.now():
+        minutes = assignment.comparison.project.changeable_minutes
+        raise JudgementRefused("too_late", f"An answer can be changed for {minutes} minutes. This one stands as it is.")
+    project = assignment.comparison.project
+    _check_offer(assignment=assignment, choice=choice, flags=[flag for flag in flags if flag not in standing.flags])
+    strength = _check_strength(strength, choice=choice, grades=Grades(assignment.grades))
+    _check_rationale(rationale, assignment=assignment, strength=strength)
+    outcome = outcome_of(choice, swapped=assignment.swapped)
+    dropped = [flag for flag in standing.flags if flag not in project.flags]
+    said = {
+        "outcome": outcome,
+        "strength": strength,
+        "rationale": storable(rationale),
+        "flags": [flag for flag in project.flags if flag in flags] + dropped,
+    }
+    if all(getattr(standing, name) == value for name, value in said.items()):
+        return standing
+    standing.withdrawn_at = timezone.now()
+    standing.save(update_fields=["withdrawn_at"])
+    changed = Judgement(
+        key=key, assignment=assignment, comparison=assignment.comparison, annotator=annotator, replaces=standing, **said,
+        edited_text=standing.edited_text if outcome == standing.outcome else "", seconds=standing.seconds, late=standing.late,
+        guidelines_id=assignment.guidelines_read,
+    )  # fmt: skip
+    _insert(changed)
+    recount_places([assignment.comparison_id])
+    note_disputes([assignment.comparison_id])
+    return changed
+
+
+def changeable_until(assignment: Assignment) -> datetime:
+    """Counted from the first answer that was given to the pair: changing it does not win more time."""
+    first = assignment.judgements.order_by("created_at").values_list("created_at", flat=True).first()
+    return first + timedelta(minutes=assignment.comparison.project.changeable_minutes)
+
+
+@transaction.atomic
+def take_up_skipped(*, annotator: User, assignment_id: UUID) -> Assignment:
+    """Leases a pair that the annotator has skipped to them again, as the next to be shown; JudgementRefused if that is over."""
+    assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+    comparison = lock_comparison(assignment.comparison_id)
+    assignment.refresh_from_db(fields=["state"])
+    if assignment.state == AssignmentState.LEASED:
+        return assignment
+    if assignment.state != AssignmentState.SKIPPED:
+        raise JudgementRefused("judged", "This pair is not among those you have skipped any more.")
+    if assignment.comparison.project.is_paused or assignment.comparison.project.archived_at:
+        raise JudgementRefused("paused", "Nothing is handed out here just now. It can be taken up again when work goes on.")
+    if comparison.state != ComparisonState.OPEN or comparison.free_places < 1:
+        raise JudgementRefused("taken", "Others have judged this pair, or have it now: there is no place left in it.")
+    assignment.skipped_at, assignment.skip_reason = None, ""
+    lease_again(assignment=assignment)
+    recount_places([assignment.comparison_id])
+    return assignment
 
 
 def needs_rationale(*, project: Project, grades: Grades, strength: int) -> bool:

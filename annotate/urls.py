@@ -4,7 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.urls import urlpatterns as api
-from .views import compare, data, guidelines, invitations, members, pause, people, projects, quality, review, tokens
+from .views import compare, data, guidelines, invitations, members, own_work, pause, people, projects, quality, review, tokens
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -28,6 +28,9 @@ urlpatterns = [
     path("projects/<slug:slug>/compare/renew/", compare.compare_renew, name="compare_renew"),
     path("projects/<slug:slug>/pause/", pause.project_pause, name="project_pause"),
     path("projects/<slug:slug>/resume/", pause.project_resume, name="project_resume"),
+    path("projects/<slug:slug>/mine/", own_work.own_work, name="own_work"),
+    path("projects/<slug:slug>/mine/<uuid:assignment>/", own_work.own_judgement, name="own_judgement"),
+    path("projects/<slug:slug>/mine/<uuid:assignment>/take-up/", own_work.own_take_up, name="own_take_up"),
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
     path("projects/<slug:slug>/review/", review.review, name="review"),

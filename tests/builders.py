@@ -79,4 +79,6 @@ def posted_settings(project, **changes) -> dict:
     from training.forms import ProjectForm
 
     shown = {field.name: field.value() for field in ProjectForm(instance=project)}
-    return {name: "on" if value is True else value for name, value in shown.items() if value is not None and value is not False} | changes
+    return {
+        name: "on" if value is True else value for name, value in shown.items() if value is not None and value is not False
+    } | changes

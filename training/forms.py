@@ -90,7 +90,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         model = Project
         fields = (
             "name",
-            "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "judgements_required", "lease_minutes", "consensus",
+            "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement",
+            "judgements_required", "lease_minutes", "consensus",
             "gold_share", "evaluation_share", "random_share",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promoting",
@@ -101,6 +102,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "allows_tie": "Offer “equally good”",
             "allows_both_bad": "Offer “both bad”",
             "rationale": "Reason in words",
+            "changeable_minutes": "Minutes in which an answer can be changed",
+            "shows_agreement": "Annotators see how often they agree with the others",
             "judgements_required": "Judgements per comparison",
             "lease_minutes": "Minutes until an unanswered comparison goes back to the queue",
             "consensus": "From judgements to triples",
@@ -116,6 +119,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         }
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
+            "changeable_minutes": "Each change is kept beside what was said before. 0: never.",
+            "shows_agreement": "As one figure over many pairs, once there are enough. Never what others said of a pair.",
             "judgements_required": "Comparisons that are open now follow. What is done stays done.",
             "consensus": "Majority and unanimous wait until a comparison has all its judgements; a divided one gives no triple. "
             "Every judgement waits for nobody: people who disagree give triples that pull both ways.",
@@ -129,7 +134,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     SECTIONS = (
         ("Project", "", ("name",)),
         ("Answers", "What annotators are offered beside a pair.",
-         ("grades", "allows_tie", "allows_both_bad", "rationale", "flags")),
+         ("grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement")),
         ("Handing out", "How often a comparison is judged, and what becomes of the judgements.",
          ("judgements_required", "lease_minutes", "consensus")),
         ("Queue", "Which comparison an annotator gets next. Nobody can tell which kind it is.",

@@ -55,4 +55,5 @@ class Assignment(models.Model):
         indexes = [
             models.Index(fields=["expires_at"], condition=Q(state="leased"), name="assignment_lapsing"),
             models.Index(fields=["annotator", "leased_at"], condition=Q(state="leased"), name="assignment_own_leases"),
+            models.Index(fields=["annotator", "-skipped_at"], condition=Q(state="skipped"), name="assignment_own_skips"),
         ]

@@ -1,6 +1,7 @@
 """Users and the one-time links they sign in with."""
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -10,6 +11,10 @@ class User(AbstractUser):
 
     first_name = last_name = None
     name = models.CharField(max_length=100, blank=True, help_text="How others see you; the user name if empty.")
+
+    break_minutes = models.PositiveSmallIntegerField(
+        "Remind me of a break after", default=50, validators=[MaxValueValidator(480)], help_text="Minutes of work. 0: never."
+    )
 
     def get_full_name(self) -> str:
         return self.name or self.username

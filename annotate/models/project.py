@@ -83,6 +83,10 @@ class Project(models.Model):
     allows_both_bad = models.BooleanField(default=True)
     rationale = models.CharField(max_length=10, choices=Rationale.choices, default=Rationale.OPTIONAL)
     flags = models.JSONField(default=list, blank=True, help_text="What an annotator can mark a pair with, beside the answer.")
+    changeable_minutes = models.PositiveIntegerField(
+        default=60, validators=[MaxValueValidator(7 * 24 * 60)], help_text="How long an annotator may change an answer. 0: never."
+    )
+    shows_agreement = models.BooleanField(default=False, help_text="Annotators see how often they agree with the others.")
     judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
     lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
     consensus = models.CharField(max_length=20, choices=Consensus.choices, default=Consensus.MAJORITY)

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from ..forms import AccountForm, PasswordForm
+from ..forms import AccountForm, BreakForm, PasswordForm
 from ..sign_in import redeem
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -49,10 +49,17 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     asked = request.POST.get("form", "")
     name_form = AccountForm(request.POST if asked == "name" else None, instance=request.user)
+    break_form = BreakForm(request.POST if asked == "break" else None, instance=request.user)
     password_form = PasswordForm(request.POST if asked == "password" else None, user=request.user)
     if asked == "name" and name_form.is_valid():
         name_form.save()
         messages.success(request, "Your name is saved.")
+        return redirect("account")
+    if asked == "break" and break_form.is_valid():
+        break_form.save()
+        minutes = request.user.break_minutes
+        told = f"You are reminded after {minutes} minutes of work." if minutes else "You are not reminded of breaks."
+        messages.success(request, told)
         return redirect("account")
     if asked == "password" and password_form.is_valid():
         request.user.set_password(password_form.cleaned_data["new_password"])
@@ -60,7 +67,7 @@ def account(request: HttpRequest) -> HttpResponse:
         update_session_auth_hash(request, request.user)
         messages.success(request, "Your password is set. Other browsers you were signed in with are signed out.")
         return redirect("account")
-    if name_form.is_bound and name_form.errors:
+    if name_form.errors or break_form.errors:
         request.user.refresh_from_db()  # the form has written on it
-    context = {"name_form": name_form, "password_form": password_form}
+    context = {"name_form": name_form, "break_form": break_form, "password_form": password_form}
     return render(request, "annotate/account.html", context, status=422 if request.method == "POST" else 200)

@@ -98,6 +98,52 @@
     return ((clock.spent + running) / 1000).toFixed(1);
   }
 
+  // -- a break now and then: counted over pairs and reloads, while the page is visible ----------------------
+  const BREAK_SECONDS = 5 * 60; // away for as long is a break
+  const breakAfter = 60 * Number(page.dataset.breakMinutes); // seconds; 0: never
+  const worked = {
+    name: `prefloop.worked.${person}`,
+    seconds: 0,
+    at: Date.now(),
+    load() {
+      try {
+        Object.assign(this, JSON.parse(sessionStorage.getItem(this.name) ?? "{}"));
+      } catch {
+        // It is counted from now.
+      }
+    },
+    save() {
+      try {
+        sessionStorage.setItem(this.name, JSON.stringify({ seconds: this.seconds, at: this.at }));
+      } catch {
+        // It lasts for this page.
+      }
+    },
+  };
+
+  // `returned`: the time since it was last counted was spent elsewhere.
+  function countWork({ returned = false } = {}) {
+    const passed = (Date.now() - worked.at) / 1000;
+    if (passed >= BREAK_SECONDS) worked.seconds = 0;
+    else if (!returned) worked.seconds += Math.max(0, passed);
+    worked.at = Date.now();
+    worked.save();
+    if (breakAfter && worked.seconds >= breakAfter && byId("break").hidden) {
+      const minutes = Math.round(worked.seconds / 60);
+      byId("break").querySelector("[data-text]").textContent = `You have worked for ${minutes === 1 ? "a minute" : `${minutes} minutes`}. A few minutes away from the screen keep your judgement fresh.`;
+      byId("break").hidden = false;
+    }
+    if (worked.seconds < breakAfter) byId("break").hidden = true;
+  }
+
+  function startAfresh() {
+    worked.seconds = 0;
+    worked.at = Date.now();
+    worked.save();
+    byId("break").hidden = true;
+    byId("prompt-title").focus();
+  }
+
   // -- showing a pair ------------------------------------------------------------------------------------
   function parse(html) {
     const holder = document.createElement("template");
@@ -455,13 +501,14 @@
   });
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-toggle], [data-fold], [data-why], [data-open]");
+    const target = event.target.closest("[data-toggle], [data-fold], [data-why], [data-open], [data-break-over]");
     const menu = byId("skip");
     if (menu?.open && !menu.contains(event.target)) menu.open = false;
     if (!target) return;
     if (target.dataset.toggle) toggle(target.dataset.toggle);
     else if ("fold" in target.dataset) setFold(pairNow(), target.getAttribute("aria-expanded") === "true");
     else if ("why" in target.dataset) openWhy();
+    else if ("breakOver" in target.dataset) startAfresh();
     else {
       event.preventDefault();
       if (target.dataset.open === "guidelines") openGuidelines();
@@ -472,8 +519,12 @@
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") {
       tickOn();
+      countWork({ returned: true });
       keepLeases();
-    } else tickOff();
+    } else {
+      tickOff();
+      countWork();
+    }
   });
 
   byId("keys-on").addEventListener("change", (event) => {
@@ -492,6 +543,9 @@
     } catch {
       // Keys are on.
     }
+    worked.load();
+    countWork({ returned: true });
+    setInterval(() => document.visibilityState === "visible" && countWork(), 5000);
     setInterval(keepLeases, Number(page.dataset.renewSeconds) * 1000);
     if (outbox.size) {
       setBusy(true);

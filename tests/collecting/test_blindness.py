@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from django.urls import reverse
@@ -32,7 +33,8 @@ def traces(project):
     words = ["zyxwv", "qponm", "instruct", "models/", "bfloat16", "finish", "8700", "765", "8710001", "87200"]
     words += ["8730001", "0.8765", "0.9123", "8741", "8.7512", "8760001", "version", "swapped", "logprob"]
     words += ["completion_id", "comparison_id"]
-    return [*words, project.versions.first().created_at.isoformat()[:19]]
+    project.versions.update(created_at=datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC))  # else the moment of an answer may be the same
+    return [*words, "2001-02-03", "3 feb 2001"]
 
 
 # Random names (tokens, UUIDs) may hold any digits.
@@ -72,11 +74,17 @@ def test_no_trace_of_a_version(client, annotator, project, traces, swapped):
         client.post(
             at("api_judgements"), {"assignment": shown, "key": str(uuid.uuid4()), "choice": "b"}, content_type="application/json"
         ),
+        client.get(at("own_work")),
+        client.get(reverse("own_judgement", args=[project.slug, shown])),
+        client.post(reverse("own_judgement", args=[project.slug, shown]), {"key": uuid.uuid4(), "choice": "tie"}),
+        client.post(reverse("own_judgement", args=[project.slug, shown]), {"key": uuid.uuid4(), "choice": "q"}),
         client.post(at("compare_undo")),
         client.post(at("compare_skip"), {"assignment": shown}, **SCRIPT),
         client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a"}, **SCRIPT),
+        client.get(at("own_work"), {"show": "skipped"}),
+        client.post(reverse("own_take_up", args=[project.slug, shown])),
     ]
-    assert Judgement.objects.count() == 2 and all(answer.status_code in (200, 201, 302, 409, 422) for answer in answers)
+    assert Judgement.objects.count() == 3 and all(answer.status_code in (200, 201, 302, 409, 422) for answer in answers)
     for answer in answers:
         seen = everything(answer).lower()
         for trace in traces:

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from annotate.models import Assignment, Judgement
 from annotate.review import leave_as_it_is
 from tests.builders import make_comparison, make_member, make_project, make_user, make_version
 from tests.collecting.judged import judge
 from tests.training.rows import make_evaluation, make_run
 
+OWN = UUID(int=7)  # an assignment of the visitor's own
 ROLES = ("anonymous", "stranger", "annotator", "viewer", "manager", "owner")
 
 
@@ -70,6 +73,9 @@ TABLE = {
     "compare_renew": JUDGES["post"],
     "project_pause": MANAGES["post"],
     "project_resume": MANAGES["post"],
+    "own_work": JUDGES["get"],
+    "own_judgement": JUDGES["get"],
+    "own_take_up": JUDGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
     "review": MANAGES["get"],
@@ -177,7 +183,7 @@ def place(db) -> dict[str, object]:
     decision = leave_as_it_is(comparison_id=comparison, by=make_member(project, "manager"))
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
-             "token_id": 0, "endpoint_id": endpoint.pk, "name": "model.safetensors"}  # fmt: skip
+             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors"}  # fmt: skip
     return place | reviewed | {"project": project}
 
 
@@ -192,6 +198,9 @@ def address_of(name: str, place: dict[str, object]) -> str:
 def sign_in(client, place: dict[str, object], role: str) -> None:
     if role != "anonymous":
         user = make_user("visitor") if role == "stranger" else make_member(place["project"], role, "visitor")
+        judged = {"comparison": make_comparison(place["project"]), "annotator": user}
+        own = Assignment.objects.create(pk=OWN, **judged, swapped=False, state="judged", expires_at=timezone.now())
+        Judgement.objects.create(assignment=own, **judged, outcome="first")
         client.force_login(user, "django.contrib.auth.backends.ModelBackend")
 
 
