@@ -22,6 +22,7 @@ LOSSES = {
     "hinge": "Hinge (SLiC)",
     "dpo_norm": "Length-normalised DPO",
     "dpo_ties": "DPO with ties",
+    "kto": "KTO (each answer by itself)",
     "sft": "SFT on the chosen answers",
     "unlikelihood": "Unlikelihood",
 }
@@ -30,7 +31,9 @@ LABELS = {
     "loss": "Method (loss)", "beta": "β (pull to the reference)", "learning_rate": "Learning rate", "epochs": "Epochs",
     "batch_pairs": "Pairs per step", "label_smoothing": "Label smoothing ε", "nll_weight": "Weight of the NLL term",
     "strength_offset": "Margin per point of strength", "tie_width": "Width of a tie",
-    "unlikelihood_weight": "Weight of unlikelihood", "sft_epochs": "Epochs of SFT first", "lora_rank": "LoRA rank",
+    "desirable_weight": "Weight of chosen answers (KTO)", "undesirable_weight": "Weight of rejected answers (KTO)",
+    "unlikelihood_weight": "Weight of unlikelihood", "checkpoint_activations": "Compute layers again (less memory)",
+    "sft_epochs": "Epochs of SFT first", "lora_rank": "LoRA rank",
     "lora_alpha": "LoRA α", "lora_targets": "Layers with adapters", "dora": "DoRA", "optimizer": "Optimizer",
     "weight_decay": "Weight decay", "warmup_steps": "Warm-up steps", "schedule": "Schedule", "max_grad_norm": "Clip gradients at",
     "max_steps": "Steps, instead of epochs", "max_prompt_tokens": "Longest prompt, in tokens",
@@ -40,12 +43,17 @@ LABELS = {
 }  # fmt: skip
 MAIN = ("loss", "beta", "learning_rate", "epochs", "batch_pairs")  # always in sight
 GROUPS = (
-    ("Method", ("label_smoothing", "nll_weight", "strength_offset", "sft_epochs", "tie_width", "unlikelihood_weight")),
+    ("Method", (
+        "label_smoothing", "nll_weight", "strength_offset", "sft_epochs", "tie_width", "desirable_weight", "undesirable_weight",
+        "unlikelihood_weight",
+    )),
     ("Adapters (LoRA)", ("lora_rank", "lora_alpha", "lora_targets", "dora")),
     ("Optimizer", ("optimizer", "weight_decay", "warmup_steps", "schedule", "max_grad_norm", "max_steps", "seed")),
     ("Lengths", ("max_prompt_tokens", "max_completion_tokens", "over_long")),
-    ("Machine", ("compute", "device", "micro_batch_tokens", "threads", "heldout_every", "checkpoint_every")),
-)
+    ("Machine", (
+        "compute", "device", "micro_batch_tokens", "checkpoint_activations", "threads", "heldout_every", "checkpoint_every",
+    )),
+)  # fmt: skip
 FILTERS = ("consensus", "min_strength", "since", "until", "people", "sources", "versions", "fresh")
 
 

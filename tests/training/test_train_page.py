@@ -211,7 +211,7 @@ def test_the_formula_agrees_with_what_the_layers_keep():
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from training.dpo.logprobs import ForwardPath, Precision, Scorer
-    from training.dpo.memory import bytes_per_token
+    from training.dpo.memory import tokens_keep
     from training.dpo.tokens import Example
 
     sizes = dict(hidden_size=192, intermediate_size=768, num_hidden_layers=3)
@@ -219,7 +219,7 @@ def test_the_formula_agrees_with_what_the_layers_keep():
     scorer = Scorer(model, Precision(torch.device("cpu"), torch.float32), ForwardPath(packed=True, budget=4096))
     tokens = tuple(range(5, 105))
     example = Example(line=1, id=1, prompt=tokens, chosen=tokens, rejected=tokens[::-1], weight=1, margin=1)
-    assert bytes_per_token(scorer, example) == pytest.approx(4 * (3 * (8 * 192 + 2 * 96 + 4 * 768) + 3 * 192), rel=0.05)
+    assert tokens_keep(scorer, example).kept == pytest.approx(4 * (3 * (8 * 192 + 2 * 96 + 4 * 768) + 3 * 192), rel=0.05)
 
 
 @pytest.mark.torch
