@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from django.conf import settings
+from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -20,6 +21,7 @@ from django_tasks_db.models import DBTaskResult
 from annotate.models import Comparison, Project
 from training import jobs, tasks
 from training.evaluations import decide_evaluations, evaluate_finished_runs
+from training.leaderboard import is_due
 from training.models import Evaluation, Generation, Run, Version
 from training.models.job import JobState
 from training.registry import serving_version
@@ -33,6 +35,7 @@ MOST_IN_VAIN = 5  # each waits twice as long as the one before, up to 80 minutes
 SETTLED_AFTER = timedelta(seconds=10)  # files that changed later than this may still be on their way
 DESCRIBE_TRIES = 3  # in a day, and since the model's files have changed
 LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
+LEADERBOARD_PAUSE = timedelta(minutes=1)
 KEEP_TASKS = timedelta(days=1)  # finished ones
 GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was killed
 
@@ -41,7 +44,7 @@ def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
         take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
-        prune_tasks,
+        count_leaderboards, prune_tasks,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -187,6 +190,15 @@ def _coming() -> Q:
     """Descriptions that wait, or are being made."""
     at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
     return Q(status=TaskResultStatus.READY) | at_work
+
+
+def count_leaderboards() -> None:
+    """Of the projects in which somebody has judged since. Each is looked at once in LEADERBOARD_PAUSE: that counts judgements."""
+    for project in Project.objects.current():
+        if not cache.add(f"leaderboard-looked-at:{project.pk}", True, LEADERBOARD_PAUSE.total_seconds()):
+            continue
+        if is_due(project) and not task_is_coming(tasks.count_leaderboard, project.pk):
+            tasks.count_leaderboard.enqueue(project.pk)
 
 
 def prune_tasks() -> None:

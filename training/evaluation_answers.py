@@ -129,7 +129,7 @@ def _answers(
     size = max(1, BATCH // best_of)
     for start in range(0, len(waiting), size):
         batch = waiting[start : start + size]
-        drawn = _draw(evaluation, version, policy, batch, best_of, refusals, pulse)
+        drawn = list(_draw(evaluation, version, policy, batch, best_of, refusals, pulse))  # before anything is locked
         with transaction.atomic():
             jobs.heartbeat(job=evaluation, progress=evaluation.progress + len(batch))
             for prompt, (request, answer) in drawn:

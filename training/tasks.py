@@ -40,6 +40,14 @@ def evaluate(evaluation_id: int) -> None:
         run_evaluation(evaluation_id, check=check)
 
 
+@task()  # on the default queue: it needs no GPU
+def count_leaderboard(project_id: int) -> None:
+    from annotate.models import Project
+    from training.leaderboard import count_leaderboard as count
+
+    count(project=Project.objects.get(pk=project_id))
+
+
 @task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again

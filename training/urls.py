@@ -3,7 +3,7 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, evaluations, project, runs, train, versions
+from training.views import endpoints, evaluations, leaderboard, project, runs, train, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -27,5 +27,7 @@ urlpatterns = [
     path("projects/<slug:slug>/evaluations/<int:number>/", evaluations.evaluation, name="evaluation"),
     path("projects/<slug:slug>/evaluations/<int:number>/prompts.csv", evaluations.evaluation_table, name="evaluation_table"),
     path("projects/<slug:slug>/evaluations/<int:number>/stop/", evaluations.evaluation_stop, name="evaluation_stop"),
+    path("projects/<slug:slug>/leaderboard/", leaderboard.leaderboard, name="leaderboard"),
+    path("projects/<slug:slug>/leaderboard.csv", leaderboard.leaderboard_table, name="leaderboard_table"),
     *api,
 ]

@@ -10,6 +10,7 @@ from tests.builders import make_member, make_prompt, make_version
 from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
 from training.evaluations import decide_evaluations
+from training.leaderboard import count_leaderboard
 from training.models import Evaluation
 
 pytestmark = pytest.mark.browser
@@ -89,7 +90,9 @@ def test_the_pages_are_sound_and_fit(page, sign_in, manager, project, versions, 
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(size)
     sign_in(page, manager)
-    for address in ("/projects/taste/evaluations/", "/projects/taste/evaluations/1/", newer.get_absolute_url()):
+    count_leaderboard(project=project)
+    pages = ("/projects/taste/evaluations/", "/projects/taste/evaluations/1/", "/projects/taste/leaderboard/")
+    for address in (*pages, newer.get_absolute_url()):
         page.goto(address)
         for summary in page.locator("main details > summary").all()[:2]:
             summary.click()

@@ -126,6 +126,8 @@ TABLE = {
     "evaluation": LOOKS,
     "evaluation_table": MANAGES["get"],
     "evaluation_stop": MANAGES["post"],
+    "leaderboard": LOOKS,
+    "leaderboard_table": LOOKS,
     "api_runs": API_LOOKS,
     "api_run": API_LOOKS,
     "api_run_events": API_LOOKS,

@@ -4,10 +4,12 @@ from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
 from .generation import Generation
+from .leaderboard import Leaderboard
 from .machine import Machine
 from .run import Run, RunEvent
 from .version import Promotion, Version
 
 __all__ = [
-    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Machine", "Promotion", "Run", "RunEvent", "Version",
+    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Leaderboard", "Machine", "Promotion", "Run", "RunEvent",
+    "Version",
 ]  # fmt: skip
