@@ -4,9 +4,8 @@ What a manager has settled (`annotate.review`) wins over rule and judgements: th
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -19,41 +18,11 @@ from .models.completion import FinishReason
 from .models.judgement import Outcome
 from .models.project import Consensus
 from .models.prompt import Split
+from .models.scale import Grades
+from .reliability import reliability_in
+from .verdicts import RULES, WAITS, Made, NoTriple, Rule, Verdict, Vote, by_reliability, settled
 
 READ_AT_ONCE = 2000  # rows held while reading
-
-
-class NoTriple(StrEnum):
-    """Why a comparison that somebody has judged gives no triple."""
-
-    INCOMPLETE = "incomplete"  # it waits for more judgements
-    DISAGREEMENT = "disagreement"
-    TIE = "tie"
-    BOTH_BAD = "both_bad"
-    IDENTICAL = "identical"  # both answers are the same but for white space at their ends
-    WITHDRAWN = "withdrawn"  # every judgement was taken back
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One standing judgement, as a rule sees it."""
-
-    judgement_id: int
-    annotator_id: int
-    outcome: Outcome
-    strength: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A triple that a rule makes of a comparison: `winner` is FIRST or SECOND; `weight` is how much the triple counts.
-
-    `votes` are those it rests on, the outvoted ones included, the over-ruled ones not."""
-
-    winner: Outcome
-    strength: float
-    weight: float
-    votes: tuple[Vote, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +40,7 @@ class Triple:
     chosen_truncated: bool = False  # cut off at the generator's token limit: it did not end by itself
     rejected_truncated: bool = False
     settled_by: int | None = None  # the manager's decision that made it
+    edited: bool = False  # the chosen answer was written by an annotator, who improved the better of the two
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,79 +66,47 @@ class Chosen:
 
 EVERYTHING = Chosen()
 
-Made = list[Verdict] | NoTriple  # what a rule gives
+
+def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
+    """The rule by its name; by reliability it comes with the project's estimate, which `fresh` brings up to date."""
+    if name != Consensus.RELIABILITY:
+        return RULES[name]
+    estimate = reliability_in(project, fresh=fresh)
+    return lambda votes: by_reliability(votes, estimate, project.confidence_bar)
 
 
-def majority(votes: Sequence[Vote]) -> Made:
-    """The outcome that more than half of all votes gave; ties and both-bad are votes like the others.
+def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False) -> Settlement:
+    """Every triple that the standing judgements of the project's training comparisons give. Three queries.
 
-    first, first, second → first.   first, tie → disagreement (half is not more than half).   tie, tie, first → tie.
-    A plurality is not enough: of first, first, second, tie, only half preferred the first.
+    With `fresh`, the rule “by reliability” estimates anew if judgements came since it last did.
     """
-    outcome, number = Counter(vote.outcome for vote in votes).most_common(1)[0]
-    return _agreed(outcome, votes) if 2 * number > len(votes) else NoTriple.DISAGREEMENT
-
-
-def unanimous(votes: Sequence[Vote]) -> Made:
-    """The outcome that all votes gave.   first, first → first.   first, first, tie → disagreement.   tie, tie → tie."""
-    outcomes = {vote.outcome for vote in votes}
-    return _agreed(outcomes.pop(), votes) if len(outcomes) == 1 else NoTriple.DISAGREEMENT
-
-
-def every(votes: Sequence[Vote]) -> Made:
-    """A triple for each vote that chose a side, with its own strength: who disagree give triples that pull apart.
-
-    first, second, tie → first and second.   tie, tie → tie.   tie, both bad → disagreement.
-    """
-    sided = [vote for vote in votes if vote.outcome in (Outcome.FIRST, Outcome.SECOND)]
-    return [Verdict(vote.outcome, float(vote.strength), 1.0, (vote,)) for vote in sided] or unanimous(votes)
-
-
-def settled(settlement: Decision, votes: Sequence[Vote]) -> Made:
-    """What the manager decided, resting on the votes that say the same; maybe on none."""
-    if settlement.outcome in (Outcome.TIE, Outcome.BOTH_BAD):
-        return NoTriple(settlement.outcome)
-    alike = tuple(vote for vote in votes if vote.outcome == settlement.outcome)
-    return [Verdict(Outcome(settlement.outcome), float(settlement.strength), 1.0, alike)]
-
-
-def _agreed(outcome: Outcome, votes: Sequence[Vote]) -> Made:
-    if outcome in (Outcome.TIE, Outcome.BOTH_BAD):
-        return NoTriple(outcome.value)
-    strengths = [vote.strength for vote in votes if vote.outcome == outcome]
-    return [Verdict(outcome, sum(strengths) / len(strengths), 1.0, tuple(votes))]
-
-
-RULES: dict[str, Callable[[Sequence[Vote]], Made]] = {
-    Consensus.MAJORITY: majority, Consensus.UNANIMOUS: unanimous, Consensus.EVERY: every,
-}  # fmt: skip
-WAITS = {Consensus.MAJORITY, Consensus.UNANIMOUS}  # until a comparison has all the judgements it needs
-
-
-def settle(*, project: Project, chosen: Chosen = EVERYTHING) -> Settlement:
-    """Every triple that the standing judgements of the project's training comparisons give. Three queries."""
     counts = Counter(dict.fromkeys(NoTriple, 0))
-    triples = list(read_triples(project=project, counts=counts, chosen=chosen))
+    triples = list(read_triples(project=project, counts=counts, chosen=chosen, fresh=fresh))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
     rule = chosen.rule or project.consensus
     return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()})
 
 
-def read_triples(*, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING) -> Iterator[Triple]:
+def read_triples(
+    *, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING, fresh: bool = False
+) -> Iterator[Triple]:
     """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
+    name = chosen.rule or project.consensus
+    rule = rule_of(project, name, fresh=fresh)
     settlements = _read_settlements(project)
     for row, votes in _read_votes(project, chosen):
         if chosen.votes and row["state"] == ComparisonState.DONE:
             row["required"] = min(row["required"], len(votes))
         settlement = settlements.get(row["id"])
-        made = _judge_comparison(row, votes, chosen.rule or project.consensus, settlement)
+        made = _judge_comparison(row, votes, rule, settlement, waits=name in WAITS, least_grade=project.least_grade)
         if isinstance(made, NoTriple):
             counts[made] += 1
         else:
-            yield from (_triple(row, verdict, settlement) for verdict in made)
+            for verdict in made:
+                yield from _triples(row, verdict, settlement)
 
 
-VOTE = ("pk", "annotator_id", "outcome", "strength", "counts")
+VOTE = ("counts", "pk", "annotator_id", "outcome", "strength", "assignment__grades", "edited_text")
 COMPARISON = {
     "id": "comparison_id",
     "required": "comparison__judgements_required",
@@ -202,8 +140,12 @@ def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, An
     )
     for _, group in groupby(rows, key=itemgetter(len(VOTE))):
         same = list(group)
-        votes = [Vote(pk, who, Outcome(outcome), strength) for pk, who, outcome, strength, counts, *_ in same if counts]
+        votes = [_vote(*row[1 : len(VOTE)]) for row in same if row[0]]
         yield dict(zip(COMPARISON, same[0][len(VOTE) :], strict=True)), votes
+
+
+def _vote(pk: int, annotator_id: int, outcome: str, strength: int, grades: int, edited_text: str) -> Vote:
+    return Vote(pk, annotator_id, Outcome(outcome), strength, Grades(grades), edited_text)
 
 
 def _read_settlements(project: Project) -> dict[int, Decision]:
@@ -211,13 +153,44 @@ def _read_settlements(project: Project) -> dict[int, Decision]:
     return {decision.comparison_id: decision for decision in Decision.objects.settlements().filter(comparison__project=project)}
 
 
-def _judge_comparison(row: dict[str, Any], votes: list[Vote], rule: str, settlement: Decision | None) -> Made:
-    if settlement is None and len(votes) < row["required"] and rule in WAITS:
+def _judge_comparison(
+    row: dict[str, Any], votes: list[Vote], rule: Rule, settlement: Decision | None, *, waits: bool, least_grade: int
+) -> Made:
+    if settlement is None and len(votes) < row["required"] and waits:
         return NoTriple.INCOMPLETE
-    made = settled(settlement, votes) if settlement else RULES[rule](votes)
-    if not isinstance(made, NoTriple) and row["first"].strip() == row["second"].strip():
+    made = settled(settlement, votes) if settlement else rule(votes)
+    if isinstance(made, NoTriple):
+        return made
+    if row["first"].strip() == row["second"].strip():
         return NoTriple.IDENTICAL
-    return made
+    return [verdict for verdict in made if verdict.rank >= least_grade] or NoTriple.WEAK
+
+
+def _triples(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Iterator[Triple]:
+    """(chosen, rejected); and of each edit by somebody who chose the winner, (edited, chosen) and (edited, rejected), as
+    Llama 3 was taught (arXiv:2407.21783, section 4.2.1). An edit beats the answer it improves by the weakest grade."""
+    triple = _triple(row, verdict, settlement)
+    yield triple
+    for vote in verdict.votes:
+        text = vote.edited_text.strip()
+        if not text or vote.outcome != verdict.winner or text in (triple.chosen.strip(), triple.rejected.strip()):
+            continue
+        own = replace(
+            triple,
+            chosen=vote.edited_text,
+            chosen_version_id=None,
+            chosen_truncated=False,
+            judgement_ids=(vote.judgement_id,),
+            edited=True,
+        )
+        yield replace(
+            own,
+            strength=1.0,
+            rejected=triple.chosen,
+            rejected_version_id=triple.chosen_version_id,
+            rejected_truncated=triple.chosen_truncated,
+        )
+        yield replace(own, strength=float(vote.strength))
 
 
 def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Triple:

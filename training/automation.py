@@ -19,7 +19,7 @@ from django_tasks.base import Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Project
-from training import jobs, tasks
+from training import jobs, tasks, upkeep
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
 from training.models import Evaluation, Generation, Run, Version
@@ -44,7 +44,7 @@ def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
         take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
-        count_leaderboards, prune_tasks,
+        count_leaderboards, keep_figures_up_to_date, prune_tasks,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -63,6 +63,10 @@ def _try(part: Callable[[], None]) -> None:
 def take_up_stale_jobs() -> None:
     for job in jobs.requeue_stale():
         logger.warning("%s %s: no heartbeat for %s s; queued again", type(job).__name__, job.pk, settings.STALE_SECONDS)
+
+
+def keep_figures_up_to_date() -> None:
+    upkeep.estimate_reliabilities(task_is_coming)
 
 
 # -- generations -------------------------------------------------------------------------------------------

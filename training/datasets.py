@@ -16,6 +16,7 @@ from annotate.consensus import Settlement, Triple, settle
 from annotate.formats import trl
 from annotate.models import Judgement, Project, User
 from annotate.models.comparison import Purpose
+from annotate.models.project import Consensus
 from annotate.models.prompt import Split
 from training.filters import NO_FILTERS, Filters
 from training.models import Dataset, Version
@@ -85,14 +86,18 @@ def preview_of(settlement: Settlement, *, project: Project, since: Dataset | Non
     )
 
 
-def settle_filtered(*, project: Project, filters: Filters, start: Version | None) -> Settlement:
-    """The triples that the filters leave. Those whose strength is too small are counted as "weak"."""
-    settlement = settle(project=project, chosen=filters.chosen(project=project, start=start))
+def settle_filtered(*, project: Project, filters: Filters, start: Version | None, fresh: bool = False) -> Settlement:
+    """The triples that the filters leave. Those whose strength is too small are counted as "weak".
+
+    With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now.
+    """
+    settlement = settle(project=project, chosen=filters.chosen(project=project, start=start), fresh=fresh)
     if filters.min_strength == 1:
         return settlement
     strong = [triple for triple in settlement.triples if triple.strength >= filters.min_strength]
+    weak = settlement.counts["weak"]  # for the project's least grade
     kept, all_of_them = ({triple.comparison_id for triple in triples} for triples in (strong, settlement.triples))
-    return replace(settlement, triples=strong, counts=settlement.counts | {"weak": len(all_of_them - kept)})
+    return replace(settlement, triples=strong, counts=settlement.counts | {"weak": weak + len(all_of_them - kept)})
 
 
 def size_of(triples: Sequence[Triple]) -> Size:
@@ -126,7 +131,7 @@ def create_dataset(
     `start`: the version that training starts from, for filters that ask for it. `settlement`: what the filters give, if
     that is known already.
     """
-    settlement = settlement or settle_filtered(project=project, filters=filters, start=start)
+    settlement = settlement or settle_filtered(project=project, filters=filters, start=start, fresh=True)
     if not settlement.triples:
         raise NothingToTrainOn(_why_nothing(settlement))
     project_dir = settings.DATASETS_DIR / project.slug
@@ -135,7 +140,7 @@ def create_dataset(
     partial.mkdir(parents=True)
     try:
         hashes = {split: _write(partial / name, settlement, split) for split, name in FILES.items()}
-        kept = filters.as_json() | {"consensus": settlement.rule} | ({"start": start.number} if filters.fresh and start else {})
+        kept = filters.as_json() | _how(project, settlement) | ({"start": start.number} if filters.fresh and start else {})
         return _record(project, by, settlement, partial, hashes, kept)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -170,6 +175,16 @@ def _record(
     )
     _link_judgements(dataset, sorted({pk for triple in settlement.triples for pk in triple.judgement_ids}))
     return dataset
+
+
+def _how(project: Project, settlement: Settlement) -> dict[str, object]:
+    """By what the triples were made; what is as it is by default is left out."""
+    how: dict[str, object] = {"consensus": settlement.rule}
+    if settlement.rule == Consensus.RELIABILITY:
+        how["confidence_bar"] = project.confidence_bar
+    if project.least_grade:
+        how["least_grade"] = project.least_grade
+    return how
 
 
 def _link_judgements(dataset: Dataset, judgement_ids: Sequence[int]) -> None:

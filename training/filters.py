@@ -8,10 +8,10 @@ from typing import Any
 from django.db.models import Q
 from django.utils import timezone
 
-from annotate.consensus import RULES, Chosen
+from annotate.consensus import Chosen
 from annotate.models import Project, User
 from annotate.models.project import Consensus
-from annotate.models.scale import Grades
+from annotate.models.scale import Grades, LeastGrade
 from training.models import Version
 
 GENERATED = "generated"  # the source of pairs that a version wrote here; of imported ones it is "i" and the import's number
@@ -95,6 +95,10 @@ def filters_in_words(kept: Mapping[str, Any], *, names: Mapping[int, str]) -> li
     told = []
     if rule := kept.get("consensus"):
         told.append(("Consensus", dict(Consensus.choices).get(rule, rule)))
+    if bar := kept.get("confidence_bar"):
+        told.append(("Likeliest answer", f"{bar:g} likely at least"))
+    if least := kept.get("least_grade"):
+        told.append(("Least grade", LeastGrade(least).label))
     if kept.get("min_strength", 1) > 1:
         told.append(("Least strength", f"{kept['min_strength']} of {STRONGEST}"))
     if kept.get("since") or kept.get("until"):
@@ -114,8 +118,8 @@ def filters_in_words(kept: Mapping[str, Any], *, names: Mapping[int, str]) -> li
 
 
 def _consensus(value: Any, project: Project) -> str:
-    if value not in RULES:
-        raise ValueError(f"No such rule. There are: {', '.join(RULES)}.")
+    if value not in Consensus.values:
+        raise ValueError(f"No such rule. There are: {', '.join(Consensus.values)}.")
     return str(value)
 
 

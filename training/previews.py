@@ -5,7 +5,8 @@ import json
 
 from django.core.cache import cache
 
-from annotate.models import Judgement, Project
+from annotate.models import Project
+from annotate.reliability import mark_of
 from training.datasets import Preview, preview_dataset
 from training.filters import NO_FILTERS, Filters
 from training.models import Run, Version
@@ -16,13 +17,11 @@ KEEP_SECONDS = 3600
 def kept_preview(
     *, project: Project, since: Run | None = None, filters: Filters = NO_FILTERS, start: Version | None = None
 ) -> Preview:
-    """Two short queries unless somebody has judged, or taken a judgement back, since it was counted. `since`: a finished run,
+    """A few short queries unless a judgement or a decision has come or gone since it was counted. `since`: a finished run,
     after whose dataset a judgement is new."""
-    judged = Judgement.objects.filter(comparison__project=project)
-    newest = judged.order_by("-pk").values_list("key", flat=True).first()
     start = start if filters.fresh else None
     told = [
-        project.pk, filters.consensus or project.consensus, str(newest), judged.standing().count(),
+        project.pk, filters.consensus or project.consensus, project.least_grade, mark_of(project),
         since and since.pk, filters.as_json(), start and start.pk,
     ]  # fmt: skip
     key = "preview:" + hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -94,7 +94,7 @@ def start_run(
     order = order or Order(**asked)
     _refuse_second(project, beside_others)
     checked = _checked(project, order)
-    settlement = settle_filtered(project=project, filters=order.filters, start=checked.parent)
+    settlement = settle_filtered(project=project, filters=order.filters, start=checked.parent, fresh=True)
     dataset = create_dataset(project=project, by=by, filters=order.filters, start=checked.parent, settlement=settlement)
     if not dataset.train_count:
         raise NothingToTrainOn(

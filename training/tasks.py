@@ -48,6 +48,17 @@ def count_leaderboard(project_id: int) -> None:
     count(project=Project.objects.get(pk=project_id))
 
 
+@task()  # figures that a page shows; it needs no GPU
+def estimate_reliability(project_id: int) -> None:
+    from annotate.models import Project
+    from annotate.reliability import is_current, refresh_estimate, stored_estimate
+
+    project = Project.objects.get(pk=project_id)
+    stored = stored_estimate(project)
+    if stored is None or not is_current(stored):
+        refresh_estimate(project=project)
+
+
 @task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again

@@ -46,6 +46,7 @@ NOUNS = {
     "tie": ("tie", "ties"),
     "both_bad": ("both bad", "both bad"),
     "identical": ("pair of equal answers", "pairs of equal answers"),
+    "uncertain": ("pair too uncertain", "pairs too uncertain"),
     "withdrawn": ("judgement taken back", "judgements taken back"),
     "weak": ("pair judged with too little strength", "pairs judged with too little strength"),
 }

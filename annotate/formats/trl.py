@@ -5,8 +5,8 @@
      "margin": 1.0, "weight": 1.0, "chosen_truncated": false, "rejected_truncated": true, "id": 17, "judgements": [31, 32]}
 
 `margin` is the triple's strength, `id` its comparison and `judgements` those that made it; `settled` is the decision of a
-manager that did, where there is one. A truncated answer was cut at the
-generator's token limit; the trainer gives it no end-of-turn token.
+manager that did, where there is one, and `edited` is true where an annotator wrote the chosen answer. A truncated answer was
+cut at the generator's token limit; the trainer gives it no end-of-turn token.
 
 Read besides: the standard form (plain texts; a leading space of an answer belongs to it) and the implicit-prompt form, in
 which both sides hold the whole dialogue: what they share is the prompt.
@@ -46,7 +46,7 @@ def rows_of(triple: Triple) -> Iterator[dict[str, Any]]:
         "id": triple.comparison_id,
         "judgements": list(triple.judgement_ids),
     }
-    yield row | ({"settled": triple.settled_by} if triple.settled_by else {})
+    yield row | ({"settled": triple.settled_by} if triple.settled_by else {}) | ({"edited": True} if triple.edited else {})
 
 
 def read(stream: BinaryIO) -> Iterator[PreferenceRow | BadRow]:

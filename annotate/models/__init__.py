@@ -10,6 +10,7 @@ from .people import SignInLink, User
 from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
+from .reliability import ReliabilityEstimate
 from .review import Decision, Dispute
 from .sent_once import SentOnce
 from .token import Token
@@ -27,6 +28,7 @@ __all__ = [
     "PreferenceImport",
     "Project",
     "Prompt",
+    "ReliabilityEstimate",
     "SentOnce",
     "SignInLink",
     "Token",

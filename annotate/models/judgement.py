@@ -78,4 +78,7 @@ class Judgement(models.Model):
                 name="judgement_strength_fits_outcome",
             ),
         ]
-        indexes = [models.Index(fields=["annotator", "-created_at"], name="judgement_own_latest")]
+        indexes = [
+            models.Index(fields=["annotator", "-created_at"], name="judgement_own_latest"),
+            models.Index(fields=["withdrawn_at"], condition=Q(withdrawn_at__isnull=False), name="judgement_withdrawn"),
+        ]

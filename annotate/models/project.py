@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from .guidelines import GuidelinesEdition
 from .people import User
-from .scale import Grades
+from .scale import Grades, LeastGrade
 
 SHARE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
 
@@ -47,6 +47,7 @@ class Consensus(models.TextChoices):
     MAJORITY = "majority", "Majority: what more than half of them say"
     UNANIMOUS = "unanimous", "Unanimous: only what all of them say"
     EVERY = "every", "Every judgement: each one counts by itself"
+    RELIABILITY = "reliability", "By reliability: the likeliest answer, given how often each person is right"
 
 
 class Promoting(models.TextChoices):
@@ -90,6 +91,13 @@ class Project(models.Model):
     judgements_required = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(50)])
     lease_minutes = models.PositiveSmallIntegerField(default=10, validators=[MinValueValidator(1), MaxValueValidator(240)])
     consensus = models.CharField(max_length=20, choices=Consensus.choices, default=Consensus.MAJORITY)
+    confidence_bar = models.FloatField(
+        default=0.8,
+        validators=[MinValueValidator(0.5), MaxValueValidator(0.999)],
+        help_text="Comparisons whose likeliest answer is less likely are in dispute.",
+    )
+    least_grade = models.PositiveSmallIntegerField(choices=LeastGrade.choices, default=LeastGrade.ANY)
+    allows_edit = models.BooleanField(default=False, help_text="Annotators may improve the better answer.")
 
     # the queue (`annotate.lanes`)
     gold_share = models.FloatField(default=0.05, validators=SHARE, help_text="Of what is handed out, when there is gold.")
@@ -139,6 +147,12 @@ class Project(models.Model):
             ),
             models.CheckConstraint(condition=Q(grades__in=Grades.values), name="project_grades_are_known"),
             models.CheckConstraint(condition=Q(rationale__in=Rationale.values), name="project_rationale_is_known"),
+            models.CheckConstraint(condition=Q(least_grade__in=LeastGrade.values), name="project_least_grade_is_known"),
+            models.CheckConstraint(
+                condition=Q(confidence_bar__gt=0, confidence_bar__lt=1),
+                name="project_confidence_bar_is_a_probability",
+                violation_error_message="The bar is a probability between 0 and 1.",
+            ),
             models.CheckConstraint(condition=Q(promoting__in=Promoting.values), name="project_promoting_is_known"),
             models.CheckConstraint(
                 condition=Q(promotion_bar__gt=0, promotion_bar__lt=1),

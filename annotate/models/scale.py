@@ -12,6 +12,15 @@ WORDS = {
 RANKS = {"negligibly better or unsure": 1, "slightly better": 2, "better": 3, "significantly better": 4}
 
 
+class LeastGrade(models.IntegerChoices):
+    """The weakest grade that is worth training on, as a rank among the words of all scales."""
+
+    ANY = 0, "Any grade"
+    SLIGHTLY = 2, "Slightly better or more"
+    BETTER = 3, "Better or more"
+    SIGNIFICANTLY = 4, "Significantly better"
+
+
 class Grades(models.IntegerChoices):
     """How many grades a project offers in all, half of them for each side; a tie and “both bad” come on top."""
 

@@ -9,10 +9,11 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.consensus import RULES, Chosen, NoTriple, Vote, every, majority, settle, unanimous
+from annotate.consensus import Chosen, settle
 from annotate.models import Assignment, Judgement
 from annotate.models.judgement import Outcome
 from annotate.models.project import Consensus
+from annotate.verdicts import RULES, NoTriple, Vote, every, majority, unanimous
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 
 FIRST, SECOND, TIE, BOTH_BAD = Outcome.FIRST, Outcome.SECOND, Outcome.TIE, Outcome.BOTH_BAD
@@ -108,7 +109,7 @@ def test_strength_is_the_mean_of_the_winners():
 
 
 def test_every_rule_a_project_can_choose_exists():
-    assert set(RULES) == set(Consensus.values)
+    assert {*RULES, "reliability"} == set(Consensus.values)
 
 
 # -- from the database -------------------------------------------------------------------------------------
