@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from annotate.intervals import interval_of
+from annotate.intervals import interval_of, wilson
 from training import curves
 from training.models import Run, RunEvent, Version
 from training.wording import counted
@@ -12,6 +12,7 @@ FALL_OF_CHOSEN = 5.0  # nats
 LOSS_RISE = 0.02
 ENDED_FALL = 0.1  # of all answers
 KEPT = 0.5  # of the trained log-ratios
+EXPLODED = 15.0  # nats of reward margin: the loss of such a pair is 3e-7, and so is what it still teaches
 FEW_HELDOUT = 20  # pairs: below, an accuracy says little
 
 
@@ -30,6 +31,8 @@ def cautions_of_run(run: Run, *, first: dict, last: dict, first_heldout: dict, l
     if not any(event.data.get("code") == "chosen_falls" for event in told):
         found += _chosen_falls(first_heldout, last_heldout)
     found += _overfitting(first, last, first_heldout, last_heldout)
+    found += _exploded(last, last_heldout)
+    found += _below_chance(run, last_heldout)
     found += _few_heldout(run, last_heldout)
     return sorted(found, key=lambda caution: caution.level != "warn")
 
@@ -84,6 +87,34 @@ def _overfitting(first: dict, last: dict, first_heldout: dict, last_heldout: dic
             "It learns its pairs by heart",
             f"The training loss falls, but the held-out loss has risen from {first_heldout['loss']:.3f} to "
             f"{last_heldout['loss']:.3f}. More judgements help most; else fewer epochs.",
+        )
+    ]
+
+
+def _exploded(last: dict, last_heldout: dict) -> list[Caution]:
+    margin = last_heldout.get("margin", last.get("margin"))
+    if not isinstance(margin, int | float) or margin <= EXPLODED:
+        return []
+    return [
+        Caution(
+            "The margin has exploded",
+            f"The chosen answers are ahead by {margin:.1f} nats of implicit reward: the policy has gone far from its reference "
+            "for pairs that it told apart long ago. Stop earlier, lower the learning rate, or take a larger β or IPO.",
+        )
+    ]
+
+
+def _below_chance(run: Run, last_heldout: dict) -> list[Caution]:
+    """Only where so few right ones would be rare by chance: the 95 % interval ends below one half."""
+    share, pairs = last_heldout.get("accuracy"), pairs_measured(run, last_heldout)
+    if not isinstance(share, int | float) or not pairs or wilson(share, pairs)[1] >= 0.5:
+        return []
+    return [
+        Caution(
+            "It does worse than chance",
+            f"Of {counted(pairs, 'held-out pair')} it prefers the chosen answer in {100 * share:.0f} % "
+            f"({interval_of(share, pairs)}). It has learnt the opposite of what was judged there: "
+            "look for swapped or careless judgements.",
         )
     ]
 

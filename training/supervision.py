@@ -22,6 +22,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from training import jobs
+from training.curve_files import TENSORBOARD, write_tensorboard
 from training.dpo.errors import EXIT_DONE, EXIT_STOPPED, TrainerError
 from training.jobs import LostClaim
 from training.models import Run, RunEvent
@@ -87,6 +88,7 @@ def supervise(run: Run) -> None:
 def _conclude(run: Run, trainer: "Trainer", code: int) -> None:
     left = {"log_tail": trainer.log_tail(), "pid": None}
     if code == EXIT_DONE:
+        write_tensorboard(run=run, directory=run.path / "model" / TENSORBOARD)
         register_run(run=run)
         jobs.finish(job=run, progress=run.total, **left)
     elif run.cancel_requested:

@@ -1,4 +1,4 @@
-// The curves of a run: drawn with uPlot, kept up to date while the run goes on, all under one cursor.
+// The curves of a run, or of several in the same charts: drawn with uPlot, kept up to date, all under one cursor.
 (() => {
   const root = document.getElementById("curves");
   if (!root || !window.uPlot) return;
@@ -10,13 +10,15 @@
   const slider = root.querySelector("[data-smoothing]");
   const sliderShown = root.querySelector("[data-smoothing-shown]");
   const lost = root.querySelector("[data-lost]");
+  const thinned = root.querySelector("[data-thinned]");
 
   // One Map from step to value for each curve: a step that comes again (after a resume) replaces the old one.
   const curves = [...root.querySelectorAll("[data-chart]")].map((figure) => {
     const chart = JSON.parse(figure.dataset.chart);
     return { figure, chart, box: figure.querySelector(".curve-plot"), values: chart.series.map(() => new Map()), most: chart.series.map(() => -Infinity), log: false, plot: null };
   });
-  let line = 0;
+  // Where the points come from: one run's events, or those of each run that is compared.
+  const sources = (root.dataset.sources ? JSON.parse(root.dataset.sources) : [{ run: null, url: root.dataset.events }]).map((source) => ({ ...source, line: 0 }));
   let smoothing = Number(remembered("curve-smoothing") ?? 0.5);
 
   function remembered(name) {
@@ -56,6 +58,7 @@
     const style = getComputedStyle(root);
     const read = (name) => style.getPropertyValue(name).trim();
     const series = { train: read("--series-1"), heldout: read("--series-3"), chosen: read("--series-4"), rejected: read("--series-3") };
+    for (let place = 0; place < 12; place += 1) series[`run-${place + 1}`] = read(`--series-${(place % 4) + 1}`);
     return { ink: read("--ink-2"), line: read("--line"), surface: read("--surface"), series };
   }
 
@@ -72,6 +75,7 @@
     chart.series.forEach((one, index) => {
       const stroke = colour.series[one.colour];
       const sparse = one.kind !== "step";
+      const dash = one.run == null ? (sparse ? [5, 4] : undefined) : [undefined, [7, 4], [2, 3]][Math.floor((Number(one.colour.slice(4)) - 1) / 4)];
       const weight = sparse || chart.exact ? 0 : smoothing;
       if (weight > 0) {
         data.push(columns[index]);
@@ -79,8 +83,8 @@
       }
       data.push(weight > 0 ? smoothed(columns[index], weight) : columns[index]);
       series.push({
-        stroke, width: sparse ? 1.5 : 2, dash: sparse ? [5, 4] : undefined, spanGaps: true,
-        points: { show: sparse || curve.values[index].size < 2, size: 6, fill: colour.surface, stroke, width: 1.5 },
+        stroke, width: sparse ? 1.5 : 2, dash, spanGaps: true,
+        points: { show: (sparse && curve.values[index].size < 200) || curve.values[index].size < 2, size: 6, fill: colour.surface, stroke, width: 1.5 },
       });
     });
     curve.plot?.destroy();
@@ -242,11 +246,11 @@
   }
 
   // -- the data -----------------------------------------------------------------------------------------------
-  function add(points) {
+  function add(points, run) {
     for (const point of points) {
       for (const curve of curves) {
         curve.chart.series.forEach((series, index) => {
-          if (series.kind !== point.kind || point[series.key] == null) return;
+          if ((series.run ?? null) !== run || series.kind !== point.kind || point[series.key] == null) return;
           const value = point[series.key] * series.scale;
           curve.most[index] = Math.max(curve.most[index], value);
           curve.values[index].set(point.step ?? 0, curve.chart.rises ? curve.most[index] : value);
@@ -255,16 +259,30 @@
     }
   }
 
-  async function follow() {
+  function forget(run) {
+    for (const curve of curves) {
+      curve.chart.series.forEach((series, index) => {
+        if ((series.run ?? null) !== run) return;
+        curve.values[index].clear();
+        curve.most[index] = -Infinity;
+      });
+    }
+  }
+
+  async function follow(source) {
     let pause = PAUSE;
     try {
-      const answer = await fetch(`${root.dataset.events}?after=${line}`, { headers: { Accept: "application/json" } });
+      const answer = await fetch(`${source.url}?after=${source.line}`, { headers: { Accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
       const news = await answer.json();
       lost.hidden = true;
-      if (news.again) for (const curve of curves) curve.values.forEach((map, index) => (map.clear(), (curve.most[index] = -Infinity)));
-      line = news.line;
-      add(news.points);
+      if (news.again) forget(source.run);
+      if (news.every > 1 && thinned) {
+        thinned.hidden = false;
+        thinned.querySelector("[data-every]").textContent = String(news.every);
+      }
+      source.line = news.line;
+      add(news.points, source.run);
       if (news.points.length || news.again || !root.dataset.drawn) drawSoon();
       if (news.over) return;
       if (news.more) pause = 0;
@@ -272,7 +290,7 @@
       lost.hidden = false;
       pause = 3 * PAUSE;
     }
-    setTimeout(follow, document.hidden ? 5 * pause : pause);
+    setTimeout(follow, document.hidden ? 5 * pause : pause, source);
   }
 
   // -- what a person may change ---------------------------------------------------------------------------
@@ -306,5 +324,5 @@
     }).observe(curve.box);
   }
   document.addEventListener("themechange", drawSoon);
-  follow();
+  sources.forEach(follow);
 })();

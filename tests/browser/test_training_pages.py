@@ -161,7 +161,7 @@ def test_smoothing_log_scale_theme_and_size_redraw(page, sign_in, owner, rounds)
     seen = [picture()]
     page.get_by_label("Smoothing").press("End")
     seen.append(picture())
-    page.get_by_role("button", name="log").click()
+    page.get_by_role("button", name="log").first.click()
     seen.append(picture())
     page.emulate_media(color_scheme="dark")
     seen.append(picture())
@@ -171,6 +171,21 @@ def test_smoothing_log_scale_theme_and_size_redraw(page, sign_in, owner, rounds)
     page.reload()
     drawn(page)
     expect(page.get_by_label("Smoothing")).to_have_value("0.95")
+
+
+def test_two_runs_are_chosen_from_the_table_and_compared(page, sign_in, owner, rounds, no_violations):
+    sign_in(page, owner)
+    page.goto("/projects/taste/runs/")
+    page.get_by_label("Compare run 1").check()
+    page.get_by_label("Compare run 2").check()
+    page.get_by_role("button", name="Compare the chosen runs").click()
+    page.wait_for_url("**/runs/compare/?run=2&run=1")
+    drawn(page)
+    loss = page.locator("figure").first
+    expect(loss.get_by_role("img")).to_have_attribute("aria-label", re.compile(r"run 1: first .* run 2: first .* step 24"))
+    expect(loss.locator("[data-value='0']")).not_to_have_text("–")
+    expect(page.locator("table").first).to_contain_text("Starts from")
+    no_violations(page)
 
 
 def test_a_run_without_points_says_when_they_come(page, sign_in, owner, project, live_server):

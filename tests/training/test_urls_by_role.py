@@ -111,6 +111,8 @@ TABLE = {
     "runs": LOOKS,
     "run": LOOKS,
     "run_events": LOOKS,
+    "run_curves": LOOKS,
+    "runs_compare": LOOKS,
     "run_cancel": MANAGES["post"],
     "run_resume": MANAGES["post"],
     "versions": LOOKS,
@@ -186,6 +188,7 @@ def place(db) -> dict[str, object]:
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
              "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors"}  # fmt: skip
+    place |= {"suffix": "csv"}
     return place | reviewed | {"project": project}
 
 

@@ -1,21 +1,26 @@
 """The pages of runs."""
 
+import json
+
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
 from annotate.intervals import interval_of
 from training import curves
-from training.cautions import cautions_of_run, pairs_measured
+from training.cautions import cautions_of_run, cautions_of_version, pairs_measured
+from training.curve_files import as_csv, as_json
 from training.dpo.config import FIELDS
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
 from training.phases import phase_of, working_seconds
+from training.run_differences import MOST_COMPARED, differences_of
 from training.runs import RunRefused, cancel_run, resume_run
 from training.train_form import MAIN
 from training.views.project import STOP_POLLING
@@ -46,6 +51,9 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
     first, last = curves.ends(run=run, kind=curves.TRAIN)
     first_heldout, last_heldout = curves.ends(run=run, kind=curves.HELDOUT)
     cautions = cautions_of_run(run, first=first, last=last, first_heldout=first_heldout, last_heldout=last_heldout)
+    if made := getattr(run, "version", None):  # lengths and endings show only in what it writes
+        base = run.project.versions.order_by("number").first()
+        cautions += cautions_of_version(made, parent=run.parent, base=base)
     heldout_pairs = pairs_measured(run, last_heldout)
     context = {
         "run": run, "over": over, "last": last, "last_heldout": last_heldout, "cautions": cautions,
@@ -87,6 +95,39 @@ def run_events(request: ProjectRequest, number: int) -> JsonResponse:
         message = "“after” is the number of the last line you have: a whole number, 0 for all."
         return JsonResponse({"code": "invalid", "message": message, "fields": {"after": [message]}}, status=400)
     return JsonResponse(curves.points_after(run=_find_run(request, number), line=int(after)))
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def run_curves(request: ProjectRequest, number: int, suffix: str) -> StreamingHttpResponse:
+    """Every point, for a spreadsheet (csv) or a program (json: one list)."""
+    if suffix not in ("csv", "json"):
+        raise Http404("Curves come as csv or json.")
+    run = _find_run(request, number)
+    kinds = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+    written = (
+        as_csv(curves.rows_of(run), ["kind", "step", *curves.columns()]) if suffix == "csv" else as_json(curves.rows_of(run))
+    )
+    answer = StreamingHttpResponse(written, content_type=kinds[suffix])
+    answer["Content-Disposition"] = f'attachment; filename="{request.project.slug}-run-{number}.{suffix}"'
+    return answer
+
+
+@require_safe
+@project_view(may="may_see_versions")
+def runs_compare(request: ProjectRequest) -> HttpResponse:
+    """`?run=3&run=5`: their curves in the same charts, and the settings in which they differ."""
+    asked = {int(each) for each in request.GET.getlist("run") if each.isdecimal() and len(each) < 10}
+    found = request.project.runs.filter(number__in=sorted(asked)[:MOST_COMPARED])
+    runs = list(found.select_related("dataset", "parent", "reference", "version", "project").order_by("number"))
+    if len(runs) < 2:
+        messages.warning(request, f"Choose two to {MOST_COMPARED} runs in the table, then Compare.")
+        return redirect("runs", request.project.slug)
+    context = {
+        "runs": runs, "charts": curves.compared(runs), "differences": differences_of(runs), "left_out": len(asked) > len(runs),
+        "sources": json.dumps([{"run": r.number, "url": reverse("run_events", args=[r.project.slug, r.number])} for r in runs]),
+    }  # fmt: skip
+    return render(request, "training/runs_compare.html", context)
 
 
 @require_POST
