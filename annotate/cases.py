@@ -117,7 +117,7 @@ def list_waiting(*, project: Project, reason: str = "", after: int = 0) -> Waiti
     disputes = list(found.select_related("comparison__prompt")[: PAGE + 1])
     shown = disputes[:PAGE]
     said: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-    judgements = Judgement.objects.standing().filter(comparison__in=[dispute.pk for dispute in shown])
+    judgements = Judgement.objects.standing().for_training().filter(comparison__in=[dispute.pk for dispute in shown])
     for pk, outcome, strength, grades in judgements.values_list("comparison_id", "outcome", "strength", "assignment__grades"):
         side = {Outcome.FIRST: "a", Outcome.SECOND: "b"}.get(Outcome(outcome), "")
         said[pk].append((outcome_in_words(Outcome(outcome), strength, Grades(grades)), side))

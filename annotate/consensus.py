@@ -133,6 +133,7 @@ def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, An
         Judgement.objects.filter(
             chosen.pairs, counts | Q(is_settled), comparison__project=project, comparison__purpose=Purpose.TRAIN
         )
+        .for_training()
         .annotate(counts=Case(When(counts, then=True), default=False))
         .order_by("comparison_id", "pk")
         .values_list(*VOTE, *COMPARISON.values())
@@ -214,7 +215,7 @@ def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) 
 
 def _count_withdrawn(project: Project, chosen: Chosen) -> int:
     """Comparisons that were judged once, of which no judgement stands, and which nobody has settled."""
-    judgements = Judgement.objects.filter(chosen.pairs, chosen.votes, comparison=OuterRef("pk"))
+    judgements = Judgement.objects.for_training().filter(chosen.pairs, chosen.votes, comparison=OuterRef("pk"))
     settlements = Decision.objects.settlements().filter(comparison=OuterRef("pk"))
     comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
     return comparisons.filter(Exists(judgements), ~Exists(judgements.standing()), ~Exists(settlements)).count()

@@ -11,6 +11,8 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .disputes import note_disputes
+from .dissent import ask_more_if_divided
+from .gold import is_told
 from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState
@@ -18,8 +20,9 @@ from .models.judgement import Outcome
 from .models.project import Rationale, Role
 from .models.scale import Grades
 from .places import lock_comparison, recount_places
-from .queue import find_assignment, lease_again, storable
+from .queue import find_assignment, lease_again
 from .refusals import JudgementRefused
+from .texts import storable
 
 __all__ = [
     "CHOICES",
@@ -92,6 +95,8 @@ def record_judgement(
         assignment.state = AssignmentState.JUDGED
         assignment.save(update_fields=["state"])
         recount_places([assignment.comparison_id])
+        if not assignment.is_gold:
+            ask_more_if_divided(comparison=assignment.comparison)
         if judgement.flags or judgement.late or assignment.comparison.judgements_required > 1:  # one alone is in no dispute
             note_disputes([assignment.comparison_id])
         return judgement
@@ -146,6 +151,8 @@ def change_judgement(
     standing = assignment.judgements.standing().first()
     if standing is None:
         raise JudgementRefused("not_judged", "No answer of yours stands here any more: it was taken back.")
+    if is_told(assignment):
+        raise JudgementRefused("told", "You have been told what was expected of this pair, so your answer stands.")
     if changeable_until(assignment) <= timezone.now():
         minutes = assignment.comparison.project.changeable_minutes
         raise JudgementRefused("too_late", f"An answer can be changed for {minutes} minutes. This one stands as it is.")
@@ -172,6 +179,8 @@ def change_judgement(
     )  # fmt: skip
     _insert(changed)
     recount_places([assignment.comparison_id])
+    if not assignment.is_gold:
+        ask_more_if_divided(comparison=assignment.comparison)
     note_disputes([assignment.comparison_id])
     return changed
 
@@ -266,7 +275,7 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     if membership is None or not Role(membership.role).may_judge:
         return None
     judgements, skips = _own_answers(project=project, annotator=annotator)
-    judgement = judgements.select_related("assignment").order_by("-created_at", "-pk").first()
+    judgement = judgements.select_related("assignment__comparison__project").order_by("-created_at", "-pk").first()
     skipped = skips.select_related("comparison__project").order_by("-skipped_at").first()
     if skipped and (judgement is None or skipped.skipped_at > judgement.created_at):
         if lock_comparison(skipped.comparison_id).free_places < 1:  # unlike a judgement, a skip gave its place away
@@ -274,6 +283,8 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
         skipped.skipped_at, skipped.skip_reason = None, ""
         assignment = lease_again(assignment=skipped)
     elif judgement:
+        if is_told(judgement.assignment):
+            raise JudgementRefused("told", "You have been told what was expected of your last pair, so that answer stands.")
         lock_comparison(judgement.comparison_id)
         judgement.withdrawn_at = timezone.now()
         judgement.save(update_fields=["withdrawn_at"])

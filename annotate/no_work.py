@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from .calibration import is_stopped
 from .lanes import claimable_by
 from .models import Assignment, Membership, Project, User
 from .models.assignment import AssignmentState
@@ -20,6 +21,12 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
     if project.is_paused:
         reason = f": “{project.pause_reason}”" if project.pause_reason else ""
         return f"The work is paused{reason}. This page goes on by itself as soon as a manager lets it go on."
+    membership = Membership.objects.filter(project=project, user=annotator).first()
+    if membership and is_stopped(project, membership):
+        return (
+            "You have answered the calibration pairs; too few of the answers were what this project is looking for. Nothing "
+            "more is handed out to you until a manager has looked at it. Ask them, and read the guidelines meanwhile."
+        )
     comparisons = project.comparisons.exclude(purpose=Purpose.GOLD)  # which nobody may be told of, and which is never used up
     if not comparisons.exists():
         if not project.prompts.exists():
@@ -30,8 +37,12 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
     if claimable_by(project=project, annotator=annotator).exclude(purpose=Purpose.GOLD).exists():
         return "There is a comparison for you again. Reload the page."
     theirs = Assignment.objects.filter(comparison=OuterRef("pk"), annotator=annotator).exclude(state=AssignmentState.EXPIRED)
-    left = comparisons.open().filter(~Exists(theirs))
+    open_ones = comparisons.open().filter(~Exists(theirs))
+    reserved = open_ones.filter(handout__isnull=False).exclude(handout__people=annotator)
+    left = open_ones.exclude(pk__in=reserved.values("pk"))
     count = left.count()
+    if not count and reserved.exists():
+        return "What is left has been given to other annotators by name. You get it if a manager releases it; new ones will come."
     if not count:
         return "You have answered every open comparison. What is left needs the judgement of others; new ones will come."
     first_end = (

@@ -3,7 +3,7 @@
 from django.utils import timezone
 
 from .models import Project, User
-from .queue import storable
+from .texts import storable
 
 
 def pause_project(*, project: Project, by: User, reason: str = "") -> None:

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Greatest
 
 from .models import Assignment, Comparison, Decision, Judgement
 from .models.assignment import AssignmentState
-from .models.comparison import ComparisonState
+from .models.comparison import ComparisonState, Purpose
 
 
 def lock_comparison(comparison_id: int) -> Comparison:
@@ -40,19 +40,22 @@ def recount_places(comparison_ids: Iterable[int]) -> None:
     """Brings `free_places` and `state` of locked comparisons up to date with their leases and judgements.
 
     Enough judgements make a comparison done; an undone judgement opens it again; a retired one that somebody has
-    judged after all (late) is open for the judgements it still lacks. A settled one is done, whatever it has.
+    judged after all (late) is open for the judgements it still lacks. A settled one is done, whatever it has. Gold is open to
+    everybody, once each, and what is answered as gold takes no place: so it can be gold for a time and go on as before.
     """
-    standing = _number_of(Judgement.objects.standing())
-    leased = _number_of(Assignment.objects.filter(state=AssignmentState.LEASED))
+    standing = _number_of(Judgement.objects.standing().for_training())
+    leased = _number_of(Assignment.objects.filter(state=AssignmentState.LEASED, is_gold=False))
     judged_since = Q(state=ComparisonState.RETIRED, n_standing__gt=0)
     is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("pk")))
     counted = Comparison.objects.filter(pk__in=comparison_ids)
     counted.annotate(n_standing=standing, n_leased=leased, is_settled=is_settled).update(
         free_places=Case(
+            When(purpose=Purpose.GOLD, then=F("judgements_required")),
             When(is_settled=True, then=Value(0)),
             default=Greatest(Value(0), F("judgements_required") - F("n_standing") - F("n_leased")),
         ),
         state=Case(
+            When(purpose=Purpose.GOLD, then=Value(ComparisonState.OPEN)),
             When(is_settled=True, then=Value(ComparisonState.DONE)),
             When(n_standing__gte=F("judgements_required"), then=Value(ComparisonState.DONE)),
             When(Q(state=ComparisonState.DONE) | judged_since, then=Value(ComparisonState.OPEN)),

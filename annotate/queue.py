@@ -12,13 +12,15 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from .lanes import draw_lanes, in_one_order
-from .models import Assignment, Comparison, Completion, Membership, Project, User
+from .calibration import is_calibrating, is_stopped, update_calibration
+from .lanes import Lane, draw_lanes, in_one_order, only_gold
+from .models import Assignment, Comparison, Completion, Handout, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState, Purpose
 from .models.project import Role
 from .places import lock_comparison, lock_if_free, recount_places
 from .refusals import JudgementRefused
+from .texts import storable
 
 MAX_LEASES = 2  # per annotator and project: the pair on screen and the next one
 RELEASED_PER_CLAIM = 50  # so that a claim costs the same however many leases have run out
@@ -31,31 +33,52 @@ def claim_comparison(*, project: Project, annotator: User, beside: Assignment | 
     taken from the queue (`annotate.lanes`), unless the project is paused. With `beside`, the pair on screen, the one to
     show after it is prefetched. Nobody but a member who may judge gets anything.
     """
-    drawn = draw_lanes(project)
+    lanes: list[Lane] | None = None
     # The first try passes over comparisons that other claims hold at this moment. If it finds nothing, the second
     # waits for them: two people who ask for the last comparison at once must both be served if it has two places.
-    for wait, lanes in ((False, drawn), (True, in_one_order(drawn))):
+    for wait in (False, True):
         with transaction.atomic():
-            if not _lock_membership(project=project, annotator=annotator):
+            membership = _lock_membership(project=project, annotator=annotator)
+            if membership is None:
                 return None
             if own := _own_leases(project=project, annotator=annotator, beside=beside).first():
                 _lease(own, project)
                 return own
             if project.is_paused:
                 return None
+            if lanes is None:
+                lanes = _lanes_of(membership, project)
             if not wait:
                 release_lapsed()
-            for lane in lanes:
+            for lane in in_one_order(lanes) if wait else lanes:
                 for candidates in lane.candidates(project=project, annotator=annotator):
                     if assignment := _take_first(candidates, project=project, annotator=annotator, wait=wait):
                         return assignment
     return None
 
 
-def _lock_membership(*, project: Project, annotator: User) -> bool:
-    """Whether they may judge here. Two claims of one person (two tabs) come one after the other from here on."""
-    membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
-    return membership is not None and Role(membership.role).may_judge and not project.archived_at
+def _lock_membership(*, project: Project, annotator: User) -> Membership | None:
+    """None if they may not judge here. Two claims of one person (two tabs) come one after the other from here on."""
+    handouts = Handout.objects.filter(project=project, people=annotator, released_at=None)
+    memberships = Membership.objects.select_for_update(no_key=True).annotate(has_handouts=Exists(handouts))
+    membership = memberships.filter(project=project, user=annotator).first()
+    may_judge = membership is not None and Role(membership.role).may_judge and not project.archived_at
+    return membership if may_judge else None
+
+
+def _lanes_of(membership: Membership, project: Project) -> list[Lane]:
+    """None while somebody new has all their known answers on the screen, or when their calibration has stopped them."""
+    if is_calibrating(project, membership):
+        wanted = update_calibration(project=project, membership=membership)
+        if wanted is not None:
+            return only_gold() if wanted else []
+    if is_stopped(project, membership):
+        return []
+    handouts: list[int] = []
+    if membership.has_handouts:
+        own = Handout.objects.filter(project=project, people=membership.user_id, released_at=None)
+        handouts = list(own.order_by("number").values_list("pk", flat=True))
+    return draw_lanes(project, handouts=handouts)
 
 
 def _own_leases(*, project: Project, annotator: User, beside: Assignment | None = None) -> QuerySet[Assignment]:
@@ -79,7 +102,9 @@ def _take_first(candidates: QuerySet[Comparison], *, project: Project, annotator
         )
     elif assignment.state != AssignmentState.EXPIRED:
         return None
-    taken = Comparison.objects.claimable().filter(pk=comparison.pk).update(free_places=F("free_places") - 1)
+    assignment.is_gold = comparison.purpose == Purpose.GOLD  # which takes no place
+    still = Comparison.objects.claimable().filter(pk=comparison.pk, purpose=comparison.purpose)
+    taken = still.exists() if assignment.is_gold else still.update(free_places=F("free_places") - 1)
     if not taken:  # a place is never taken on the lock's word alone
         return None
     assignment.leased_at = timezone.now()
@@ -155,11 +180,6 @@ def find_assignment(*, annotator: User, assignment_id: UUID) -> Assignment:
     if assignment and assignment.role and Role(assignment.role).may_judge:
         return assignment
     raise JudgementRefused("not_yours", "This comparison was not handed out to you. Go back to the queue for the next one.")
-
-
-def storable(text: str) -> str:
-    """The text without what no database takes (NUL, half a surrogate pair): nobody's words are lost for that."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 @transaction.atomic

@@ -137,7 +137,7 @@ def is_current(stored: ReliabilityEstimate) -> bool:
 def refresh_estimate(*, project: Project) -> ReliabilityEstimate:
     """Estimates anew, keeps that, and brings the disputes of low confidence up to date."""
     mark = mark_of(project)
-    votes = Judgement.objects.standing().filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
+    votes = Judgement.objects.standing().for_training().filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
     rows = votes.order_by("comparison_id", "pk").values_list("comparison_id", "annotator_id", "outcome")
     given = list(rows.iterator(chunk_size=5000))
     known = dict(Decision.objects.settlements().filter(comparison__project=project).values_list("comparison_id", "outcome"))

@@ -17,7 +17,7 @@ from .models.review import DecisionKind
 from .models.scale import Grades
 from .offer import outcome_in_words
 from .places import lock_comparison, recount_places
-from .queue import storable
+from .texts import storable
 
 MAX_WHY = 2000  # characters
 MOST_MORE = 10  # judgements asked for at once
@@ -77,7 +77,7 @@ def ask_for_more(*, comparison_id: int, by: User, more: int, why: str = "", seen
     _check_unseen(comparison_id, by=by, seen=seen)
     if standing := standing_settlement(comparison_id):
         raise ReviewRefused(f"It is settled. {in_words(standing)} Take that back first.", standing)
-    required = Judgement.objects.standing().filter(comparison=comparison_id).count() + more
+    required = Judgement.objects.standing().for_training().filter(comparison=comparison_id).count() + more
     if required > MOST_REQUIRED:
         raise ReviewRefused(f"A comparison takes {MOST_REQUIRED} judgements at most. Settle it instead.")
     comparison.judgements_required = max(required, comparison.judgements_required)

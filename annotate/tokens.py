@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from .models import Token, User
 from .models.token import Scope
-from .queue import storable
+from .texts import storable
 
 PREFIX = "pfl_"  # by which people and secret scanners know one
 TOKEN_BYTES = 32

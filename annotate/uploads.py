@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
 from .models import PreferenceImport, Project
-from .queue import storable
+from .texts import storable
 
 KEPT_SECONDS = 24 * 3600
 

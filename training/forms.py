@@ -84,6 +84,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     random_share = PercentField(
         label="Chosen at random, in %", help_text="Of the rest, whatever its priority: so that figures stay honest."
     )
+    calibration_bar = PercentField(label="… of which must be right, in %", help_text="Else they are shown as not calibrated.")
     preset = forms.ChoiceField(choices=preset_choices, help_text="What the Train button uses unless somebody chooses another.")
 
     class Meta:
@@ -93,7 +94,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement",
             "judgements_required", "lease_minutes",
             "consensus", "confidence_bar", "least_grade",
-            "gold_share", "evaluation_share", "random_share",
+            "gold_share", "evaluation_share", "random_share", "judgements_at_most",
+            "gold_feedback", "calibration_size", "calibration_bar", "calibration_stops",
             "temperature", "top_p", "max_new_tokens", "queue_low", "queue_high",
             "preset", "promoting",
             "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
@@ -110,6 +112,10 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "consensus": "From judgements to triples",
             "confidence_bar": "Bar for the likeliest answer",
             "least_grade": "Least grade",
+            "judgements_at_most": "Judgements at most where people disagree",
+            "gold_feedback": "Tell annotators after a known answer what was expected, and why",
+            "calibration_size": "Known answers that somebody new is given first",
+            "calibration_stops": "Hand out nothing more to somebody who is not calibrated, until a manager lets them go on",
             "temperature": "Temperature",
             "top_p": "Top-p",
             "max_new_tokens": "Longest answer, in tokens",
@@ -131,6 +137,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "confidence_bar": "A probability. Comparisons whose likeliest answer stays below come to Review; by reliability they "
             "give no triple.",
             "least_grade": "Weaker preferences give no triple, and are counted. On a scale of 2 each one is “better”.",
+            "judgements_at_most": "While no answer has more than half of the judgements, one more is asked for. 0: no more.",
+            "gold_feedback": "It shows them which pair was a known one. Their answer then stands.",
+            "calibration_size": "0: they start at once. Where there is less gold, all of it will do.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
             "evaluates_finished_runs": "By itself. A version that serves only after an evaluation is always compared.",
@@ -144,7 +153,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
          ("grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement")),
         ("Handing out", "How often a comparison is judged, and by when.", ("judgements_required", "lease_minutes")),
         ("Queue", "Which comparison an annotator gets next. Nobody can tell which kind it is.",
-         ("gold_share", "evaluation_share", "random_share")),
+         ("gold_share", "evaluation_share", "random_share", "judgements_at_most")),
+        ("Known answers", "Pairs are marked as gold on the page Gold. They show who reads; they are never trained on.",
+         ("calibration_size", "calibration_bar", "calibration_stops", "gold_feedback")),
         ("From judgements to triples", "What comparisons teach. Judgements stay as they are: it can be changed at any time.",
          ("consensus", "confidence_bar", "least_grade")),
         ("Generating", "How the serving version writes the two answers, and when.",

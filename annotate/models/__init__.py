@@ -3,7 +3,9 @@
 from .assignment import Assignment
 from .comparison import Comparison
 from .completion import Completion
+from .gold import GoldAnswer
 from .guidelines import GuidelinesEdition
+from .handout import Handout
 from .invitation import Invitation
 from .judgement import Judgement
 from .people import SignInLink, User
@@ -21,7 +23,9 @@ __all__ = [
     "Completion",
     "Decision",
     "Dispute",
+    "GoldAnswer",
     "GuidelinesEdition",
+    "Handout",
     "Invitation",
     "Judgement",
     "Membership",

@@ -38,6 +38,7 @@ class Assignment(models.Model):
     grades = models.PositiveSmallIntegerField(
         choices=Grades.choices, default=Grades.TWO, help_text="The scale it was shown with, whatever the project's is now."
     )
+    is_gold = models.BooleanField(default=False, help_text="Handed out as a known answer: it never counts for a triple.")
     state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
     leased_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
@@ -53,6 +54,7 @@ class Assignment(models.Model):
             models.CheckConstraint(condition=Q(grades__in=Grades.values), name="assignment_grades_are_known"),
         ]
         indexes = [
+            models.Index(fields=["annotator"], condition=Q(is_gold=True), name="assignment_gold_of"),
             models.Index(fields=["expires_at"], condition=Q(state="leased"), name="assignment_lapsing"),
             models.Index(fields=["annotator", "leased_at"], condition=Q(state="leased"), name="assignment_own_leases"),
             models.Index(fields=["annotator", "-skipped_at"], condition=Q(state="skipped"), name="assignment_own_skips"),

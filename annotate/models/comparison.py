@@ -32,6 +32,15 @@ class ComparisonQuerySet(models.QuerySet):
         """Not for evaluation, and not gold."""
         return self.filter(purpose=Purpose.TRAIN)
 
+    def unanimous(self):
+        """Done, with two judgements or more (`votes`) that all say the same."""
+        votes = models.Q(judgements__withdrawn_at=None, judgements__assignment__is_gold=False)
+        counted = self.filter(state=ComparisonState.DONE).annotate(
+            votes=models.Count("judgements", filter=votes),
+            outcomes=models.Count("judgements__outcome", filter=votes, distinct=True),
+        )
+        return counted.filter(votes__gte=2, outcomes=1)
+
     def rounds_of(self, prompts):
         """How many pairs each of the prompts has: the `round` of its next one. Retired ones are as good as none."""
         of_prompts = self.filter(prompt__in=prompts).exclude(state=ComparisonState.RETIRED)
@@ -67,6 +76,7 @@ class Comparison(models.Model):
     shuffle = models.FloatField(default=anywhere, help_text="A number in [0, 1) that an index finds a random one by.")
     judgements_required = models.PositiveSmallIntegerField()
     free_places = models.PositiveSmallIntegerField()
+    handout = models.ForeignKey("Handout", null=True, blank=True, on_delete=models.SET_NULL, related_name="comparisons")
     batch = models.ForeignKey(PreferenceImport, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     source = models.CharField(max_length=200, blank=True, help_text="File and row that an imported one came from.")
     content_hash = models.CharField(max_length=64, blank=True, help_text="Of an imported one: the same pair comes in once.")
@@ -99,13 +109,22 @@ class Comparison(models.Model):
                 F("priority").desc(),
                 "round",
                 "id",
-                condition=Q(state="open", free_places__gt=0),
+                condition=Q(state="open", free_places__gt=0, handout=None),
                 name="comparison_claimable",
             ),
             models.Index(
                 fields=["project", "purpose", "state", "shuffle"],
-                condition=Q(state="open", free_places__gt=0),
+                condition=Q(state="open", free_places__gt=0, handout=None),
                 name="comparison_claimable_shuffled",
+            ),
+            models.Index(
+                "handout",
+                "state",
+                F("priority").desc(),
+                "round",
+                "id",
+                condition=Q(state="open", free_places__gt=0, handout__isnull=False),
+                name="comparison_handed_out",
             ),
             models.Index(fields=["project", "state"], name="comparison_by_state"),
         ]

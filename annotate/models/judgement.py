@@ -30,6 +30,10 @@ class JudgementQuerySet(models.QuerySet):
         """Not withdrawn: these count."""
         return self.filter(withdrawn_at=None)
 
+    def for_training(self):
+        """Not given to a known answer: only these say what people prefer, whatever their comparison is by now."""
+        return self.filter(assignment__is_gold=False)
+
 
 class Judgement(models.Model):
     """`key` is made by the client: a second request with it finds this row and adds none."""

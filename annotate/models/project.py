@@ -58,6 +58,15 @@ class Promoting(models.TextChoices):
     BY_HAND = "by_hand", "When somebody makes it serve, on its page"
 
 
+class Calibration(models.TextChoices):
+    """What became of the known answers that somebody new is asked first (`annotate.calibration`)."""
+
+    NOT_NEEDED = "not_needed", "Not asked"  # they were at work before it was asked for
+    PASSED = "passed", "Calibrated"
+    FAILED = "failed", "Not calibrated"
+    EXCUSED = "excused", "Goes on all the same"
+
+
 class ProjectQuerySet(models.QuerySet):
     def current(self):
         """Not archived: work goes on in them."""
@@ -103,9 +112,20 @@ class Project(models.Model):
     gold_share = models.FloatField(default=0.05, validators=SHARE, help_text="Of what is handed out, when there is gold.")
     evaluation_share = models.FloatField(default=0.2, validators=SHARE, help_text="Of what is handed out, when any is open.")
     random_share = models.FloatField(default=0.1, validators=SHARE, help_text="Of training comparisons: by chance.")
+    judgements_at_most = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(50)], help_text="So many are asked for where people disagree; 0: no more."
+    )
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     pause_reason = models.CharField(max_length=300, blank=True, help_text="Annotators read it.")
+
+    # known answers (`annotate.gold`, `annotate.calibration`)
+    gold_feedback = models.BooleanField(default=False, help_text="After a known answer its annotator is told what was expected.")
+    calibration_size = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(200)], help_text="So many known answers come first for somebody new; 0: none."
+    )
+    calibration_bar = models.FloatField(default=0.7, validators=SHARE, help_text="The share of them that must be right.")
+    calibration_stops = models.BooleanField(default=False, help_text="Below the bar, nothing more is handed out.")
 
     # generating
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])
@@ -164,6 +184,9 @@ class Project(models.Model):
                 name="project_gold_and_evaluation_are_a_share",
                 violation_error_message="Gold and evaluation together are at most everything that is handed out.",
             ),
+            models.CheckConstraint(
+                condition=Q(calibration_bar__gte=0, calibration_bar__lte=1), name="project_calibration_bar_is_a_share"
+            ),
             models.CheckConstraint(condition=Q(random_share__gte=0, random_share__lte=1), name="project_random_share_is_a_share"),
         ]
 
@@ -183,6 +206,7 @@ class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.choices)
     joined_at = models.DateTimeField(auto_now_add=True)
+    calibration = models.CharField(max_length=10, choices=Calibration.choices, blank=True, help_text="Empty until it is known.")
     guidelines_read = models.ForeignKey(
         GuidelinesEdition, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The newest they opened."
     )
@@ -190,5 +214,8 @@ class Membership(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "user"], name="one_membership_per_person_and_project"),
+            models.CheckConstraint(
+                condition=Q(calibration__in=["", *Calibration.values]), name="membership_calibration_is_known"
+            ),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_is_known"),
         ]

@@ -38,6 +38,11 @@ class Grades(models.IntegerChoices):
         """`Grades.SIX.words(3)` → "significantly better"."""
         return WORDS[self.value][strength - 1]
 
+    def covers(self, strength: int) -> range:
+        """The ranks, of the four that any scale has, for which a strength stands: all of them where there is only one."""
+        ranks = [0, *(self.rank(each) for each in range(1, self.strengths)), max(RANKS.values())]
+        return range(ranks[strength - 1] + 1, ranks[strength] + 1)
+
     def rank(self, strength: int) -> int:
         """The place of the words among all that any scale has, 1 to 4: one order for judgements of several scales."""
         return RANKS[self.words(strength)]

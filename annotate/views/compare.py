@@ -19,7 +19,9 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from ..access import ProjectRequest, project_view
+from ..calibration import place_in_calibration
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
+from ..gold import feedback_on
 from ..guidelines import is_unread
 from ..judging import JudgementRefused, has_answered, record_judgement, take_back_last
 from ..markdown import render as render_markdown
@@ -104,7 +106,7 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
         return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
     if judgement.key != asked["key"]:
         return accept(request, "You had judged this pair already. That answer stands; Undo takes it back.", already=True)
-    return accept(request, "Saved.")
+    return accept(request, "Saved.", feedback=feedback_on(judgement))
 
 
 @require_POST
@@ -177,10 +179,13 @@ def wants_json(request: ProjectRequest) -> bool:
     return request.headers.get("Accept", "").startswith("application/json")
 
 
-def accept(request: ProjectRequest, text: str, already: bool = False) -> HttpResponse:
-    """`already`: another answer than the one that was sent now stands."""
+def accept(request: ProjectRequest, text: str, already: bool = False, feedback: dict[str, Any] | None = None) -> HttpResponse:
+    """`already`: another answer than the one that was sent now stands. `feedback`: what was expected of a known answer."""
     if wants_json(request):
-        return JsonResponse({"message": text, "already": already, "progress": shown_progress(request)})
+        told = {"feedback": render_to_string("annotate/_feedback.html", feedback, request)} if feedback else {}
+        return JsonResponse({"message": text, "already": already, "progress": shown_progress(request)} | told)
+    if feedback:
+        messages.info(request, render_to_string("annotate/_feedback.html", feedback, request))
     messages.add_message(request, messages.INFO if already else messages.SUCCESS, text)
     return redirect("compare", request.project.slug)
 
@@ -222,6 +227,7 @@ def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict
         who = {"project": request.project, "annotator": request.user}
         return {"assignment": None, "reason": explain_no_work(**who), "can_undo": has_answered(**who)}
     comparison = assignment.comparison
+    request.membership.project = request.project
     first, second = comparison.first.text, comparison.second.text
     a, b = (second, first) if assignment.swapped else (first, second)
     return {
@@ -232,4 +238,5 @@ def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict
         "grades": assignment.grades,
         "offers": offers_of(project=request.project, grades=Grades(assignment.grades)),
         "skip_reasons": SKIP_REASONS,
+        "calibrating": place_in_calibration(assignment, request.membership),
     }

@@ -22,7 +22,7 @@ from ..imports import ImportReport, Preview, import_preferences, preview_import,
 from ..models.prompt import Split
 from ..prompts import ImportReport as PromptReport
 from ..prompts import import_prompts
-from ..queue import storable
+from ..texts import storable
 from ..uploads import Upload, find_upload, keep_upload, refusals_of
 
 LARGEST = 64 * 1024 * 1024

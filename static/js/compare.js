@@ -27,6 +27,7 @@
     onSettled(item, { outcome, body }) {
       if (outcome === "ok") {
         if (body.progress) showProgress(body.progress);
+        if (body.feedback) showFeedback(body.feedback);
         if (body.already) {
           say("");
           tell(body.message); // another answer stands
@@ -54,6 +55,22 @@
     const box = byId("word");
     box.querySelector("[data-text]").textContent = text;
     box.hidden = !text;
+  }
+
+  // What was expected of a known answer, until it is closed or the next one comes. The markup is the server's.
+  function showFeedback(html) {
+    const box = byId("feedback");
+    box.querySelector("[data-text]").innerHTML = html;
+    box.hidden = false;
+    announce(box.querySelector("[data-text]").textContent);
+  }
+
+  function dismissFeedback() {
+    const box = byId("feedback");
+    if (box.hidden) return false;
+    if (box.contains(document.activeElement)) byId("prompt-title").focus();
+    box.hidden = true;
+    return true;
   }
 
   function showBanner(trouble = outbox.trouble) {
@@ -484,6 +501,7 @@
       event.preventDefault();
       return;
     }
+    if (key === "escape" && dismissFeedback()) return;
     const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : answerBy(key);
     if (!action || (key.startsWith("arrow") && scrollsSideways(event.target))) return;
     event.preventDefault();
@@ -501,11 +519,12 @@
   });
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-toggle], [data-fold], [data-why], [data-open], [data-break-over]");
+    const target = event.target.closest("[data-toggle], [data-fold], [data-why], [data-open], [data-break-over], [data-dismiss]");
     const menu = byId("skip");
     if (menu?.open && !menu.contains(event.target)) menu.open = false;
     if (!target) return;
-    if (target.dataset.toggle) toggle(target.dataset.toggle);
+    if ("dismiss" in target.dataset) dismissFeedback();
+    else if (target.dataset.toggle) toggle(target.dataset.toggle);
     else if ("fold" in target.dataset) setFold(pairNow(), target.getAttribute("aria-expanded") === "true");
     else if ("why" in target.dataset) openWhy();
     else if ("breakOver" in target.dataset) startAfresh();

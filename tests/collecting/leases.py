@@ -18,8 +18,11 @@ def run_out(*assignments: Assignment) -> None:
 def assert_places_add_up() -> None:
     """The invariant, counted the slow way: free places = required − standing judgements − leases, floor 0."""
     for comparison in Comparison.objects.all():
-        standing = Judgement.objects.filter(comparison=comparison, withdrawn_at=None).count()
-        leased = comparison.assignments.filter(state=AssignmentState.LEASED).count()
+        standing = Judgement.objects.filter(comparison=comparison, withdrawn_at=None, assignment__is_gold=False).count()
+        leased = comparison.assignments.filter(state=AssignmentState.LEASED, is_gold=False).count()
+        if comparison.purpose == "gold":  # open to everybody, once each
+            assert (comparison.free_places, comparison.state) == (comparison.judgements_required, "open")
+            continue
         expected = max(0, comparison.judgements_required - standing - leased)
         assert comparison.free_places == expected, f"{standing} judgements, {leased} leases, {comparison.free_places} free"
         if comparison.state != "retired":
@@ -28,8 +31,8 @@ def assert_places_add_up() -> None:
 
 def overbooked() -> int:
     """Comparisons with more live leases and standing judgements than they require: one query, one moment."""
-    live = Q(assignments__state="leased", assignments__expires_at__gt=timezone.now())
-    standing = Q(judgements__isnull=False, judgements__withdrawn_at=None)
+    live = Q(assignments__state="leased", assignments__is_gold=False, assignments__expires_at__gt=timezone.now())
+    standing = Q(judgements__isnull=False, judgements__withdrawn_at=None, judgements__assignment__is_gold=False)
     counted = Comparison.objects.annotate(
         leases=Count("assignments", filter=live, distinct=True), answers=Count("judgements", filter=standing, distinct=True)
     )

@@ -393,6 +393,7 @@ def test_settings_that_somebody_else_has_changed_meanwhile_are_not_overwritten_u
         ("grades", 3), ("top_p", 1.5), ("queue_low", 9), ("preset", "huge"), ("consensus", "whatever"),
         ("max_new_tokens", 0), ("rationale", "always"),
         ("gold_share", 76), ("gold_share", "nan"), ("evaluation_share", 101), ("random_share", -1), ("random_share", ""),
+        ("calibration_size", 201), ("calibration_bar", 101), ("judgements_at_most", 51),
     ],
 )  # fmt: skip
 def test_bad_settings_change_nothing_and_come_back(client, owner, project, field, value):
