@@ -14,10 +14,10 @@ from training.endpoint_errors import EndpointError
 from training.endpoint_keys import read_key
 from training.endpoint_probe import probe_endpoint
 from training.endpoints import EndpointRefused, change_endpoint, create_endpoint, remove_endpoint, serve_endpoint
-from training.forms import TrainForm
 from training.models import Endpoint
 from training.registry import serving_version
 from training.runs import RunRefused, start_run
+from training.train_form import TrainForm
 from training.wording import dollars
 
 LOCAL = "http://127.0.0.1:8001/v1"
