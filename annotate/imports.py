@@ -6,8 +6,6 @@ pseudonyms of those in the file (made with SECRET_KEY, so that they cannot be gu
 What stands in the file about models is kept with the completions, and shown to managers only.
 """
 
-import hashlib
-import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +28,7 @@ from .models.comparison import ComparisonState
 from .models.judgement import Outcome
 from .models.prompt import Split, content_hash
 from .models.scale import Grades
+from .pairs import pair_hash
 from .places import recount_places
 
 BATCH = 500  # rows per transaction: short enough that nobody waits for the import
@@ -172,8 +171,7 @@ class _Importing:
 
     def _identify(self, row: PreferenceRow) -> _Row:
         prompt = content_hash(row.prompt)
-        sides = sorted([[_model(row, "model_a"), row.a], [_model(row, "model_b"), row.b]])
-        pair = hashlib.sha256(json.dumps([prompt, *sides], ensure_ascii=False).encode()).hexdigest()
+        pair = pair_hash(prompt, [(_model(row, "model_a"), row.a), (_model(row, "model_b"), row.b)])
         annotator = self._annotator(str(row.meta.get("annotator", "")))
         return _Row(row, prompt, pair, annotator, _strength(row))
 

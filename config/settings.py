@@ -197,7 +197,10 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1/",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "JobState": "training.models.job.JobState",
+        "ComparisonState": "annotate.models.comparison.ComparisonState",
+    },
 }
 
 # -- language, time, logs --------------------------------------------------------------------------------

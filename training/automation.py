@@ -18,11 +18,11 @@ from django.utils import timezone
 from django_tasks.base import Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from annotate.models import Comparison, Project
+from annotate.models import Comparison, Project, SentOnce
 from training import jobs, tasks, upkeep
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
-from training.models import Evaluation, Generation, Run, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Version
 from training.models.job import JobState
 from training.registry import serving_version
 from training.unanswered import unanswered_prompts
@@ -44,7 +44,7 @@ def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
         take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
-        count_leaderboards, keep_figures_up_to_date, prune_tasks,
+        count_leaderboards, keep_figures_up_to_date, prune_tasks, prune_what_programs_asked,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -155,7 +155,8 @@ def start_generation(project: Project) -> Generation | None:
 
 def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
-    for kind, task in ((Generation, tasks.generate), (Run, tasks.train), (Evaluation, tasks.evaluate)):
+    waiting = ((Generation, tasks.generate), (Run, tasks.train), (Evaluation, tasks.evaluate), (Inquiry, tasks.answer_inquiry))
+    for kind, task in waiting:
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):
             if not task_is_coming(task, pk):
                 task.enqueue(pk)
@@ -211,3 +212,9 @@ def prune_tasks() -> None:
         Q(status__in=[TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED], finished_at__lt=now - KEEP_TASKS)
         | Q(status=TaskResultStatus.RUNNING, started_at__lt=now - GIVE_UP_TASKS)
     ).delete()
+
+
+def prune_what_programs_asked() -> None:
+    """Answers that were kept for a while, in case they are asked for again."""
+    SentOnce.objects.forgotten().delete()
+    Inquiry.objects.forgotten().delete()

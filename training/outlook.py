@@ -14,7 +14,7 @@ from annotate.models.project import Promoting
 from annotate.progress import Pairs
 from training import tasks
 from training.jobs import JOBS
-from training.models import Evaluation, Generation, Run, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Version
 from training.models.job import Job, JobState
 from training.wording import counted, lasting
 
@@ -224,6 +224,8 @@ def _in_words(job: Job) -> str:
         return f"{job} (step {job.progress} of {job.total})" if job.total else str(job)
     if isinstance(job, Evaluation):
         return f"the answers of {job}"
+    if isinstance(job, Inquiry):
+        return f"an inquiry of {job.version}"
     done = f" ({job.progress} of {counted(job.total, 'pair')})" if job.total else ""
     return f"the generation of {job.version}{done}"
 

@@ -59,6 +59,14 @@ def estimate_reliability(project_id: int) -> None:
         refresh_estimate(project=project)
 
 
+@task(queue_name=GPU, priority=14)  # a program waits for it; it is short
+def answer_inquiry(inquiry_id: int) -> None:
+    with stoppable() as check:
+        from training.inquiry_answers import run_inquiry
+
+        run_inquiry(inquiry_id, check=check)
+
+
 @task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again

@@ -38,6 +38,7 @@ class ApiView(APIView):
     scope = "manage"  # of a token, to do anything else
     starts_work = False
     has_etag = False
+    keeps_answers = True  # for an Idempotency-Key; not where the answer is a secret
 
     def get_throttles(self) -> list:
         return [EachToken(), *([StartsWork()] if self.starts_work else [])]
@@ -45,7 +46,7 @@ class ApiView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         key = request.headers.get(HEADER)
-        if request.method == "POST" and key is not None:
+        if request.method == "POST" and key is not None and self.keeps_answers:
             once = partial(answer_once, request=request, key=check_key(key), sha256=fingerprint(request))
             handle = self.post
             self.post = lambda *args, **kwargs: once(handle=partial(handle, *args, **kwargs))

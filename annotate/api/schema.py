@@ -52,7 +52,7 @@ class Schema(AutoSchema):
         if about := getattr(self.view, "about", ""):
             return [about]
         words = [word for word in self.path.removeprefix("/api/v1/").split("/") if word and "{" not in word]
-        return [words[1] if len(words) > 1 else words[0]]
+        return [words[1] if len(words) > 1 and words[1] != "archive" else words[0]]
 
     def get_description(self) -> str:
         """The method's docstring, else the view's, and the scope."""
@@ -63,7 +63,7 @@ class Schema(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         found = list(super().get_override_parameters())
-        if self.method == "POST":
+        if self.method == "POST" and getattr(self.view, "keeps_answers", False):
             text = "Sent again with the same key within 24 hours, the request does nothing more and has the same answer."
             found.append(OpenApiParameter(HEADER, {"type": "string", "maxLength": LONGEST}, "header", description=text))
         if getattr(self.view, "has_etag", False) and self.method in SAFE_METHODS:

@@ -3,7 +3,11 @@
 from django.urls import path
 
 from .about import MeView, ReferenceView, SchemaView
+from .files import ExportView
 from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView, UndoView
+from .members import MemberLinkView, MembersView, MemberView
+from .pairs import AllJudgementsView, ComparisonsView, ComparisonView, CompletionsView
+from .prompts import PromptsView, PromptView
 
 PROJECT = "api/v1/projects/<slug:slug>/"
 
@@ -11,6 +15,16 @@ urlpatterns = [
     path("api/v1/", ReferenceView.as_view(), name="api_reference"),
     path("api/v1/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/v1/me/", MeView.as_view(), name="api_me"),
+    path(PROJECT + "members/", MembersView.as_view(), name="api_members"),
+    path(PROJECT + "members/<str:username>/", MemberView.as_view(), name="api_member"),
+    path(PROJECT + "members/<str:username>/link/", MemberLinkView.as_view(), name="api_member_link"),
+    path(PROJECT + "prompts/", PromptsView.as_view(), name="api_prompts"),
+    path(PROJECT + "prompts/<int:id>/", PromptView.as_view(), name="api_prompt"),
+    path(PROJECT + "completions/", CompletionsView.as_view(), name="api_completions"),
+    path(PROJECT + "comparisons/", ComparisonsView.as_view(), name="api_comparisons"),
+    path(PROJECT + "comparisons/<int:id>/", ComparisonView.as_view(), name="api_comparison"),
+    path(PROJECT + "judgements/all/", AllJudgementsView.as_view(), name="api_judgements_all"),
+    path(PROJECT + "export/", ExportView.as_view(), name="api_export"),
     path(PROJECT + "progress/", ProgressView.as_view(), name="api_progress"),
     path(PROJECT + "next/", NextView.as_view(), name="api_next"),
     path(PROJECT + "judgements/", JudgementsView.as_view(), name="api_judgements"),

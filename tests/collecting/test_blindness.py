@@ -30,6 +30,7 @@ def traces(project):
     ]  # fmt: skip
     make_comparison(project, prompt, first=answers[0], second=answers[1], pk=8_760_001)
     make_comparison(project, make_prompt(project), version=versions[0], priority=-1)
+    Completion.objects.update(created_at=datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC))
     words = ["zyxwv", "qponm", "instruct", "models/", "bfloat16", "finish", "8700", "765", "8710001", "87200"]
     words += ["8730001", "0.8765", "0.9123", "8741", "8.7512", "8760001", "version", "swapped", "logprob"]
     words += ["completion_id", "comparison_id"]
@@ -78,13 +79,23 @@ def test_no_trace_of_a_version(client, annotator, project, traces, swapped):
         client.get(reverse("own_judgement", args=[project.slug, shown])),
         client.post(reverse("own_judgement", args=[project.slug, shown]), {"key": uuid.uuid4(), "choice": "tie"}),
         client.post(reverse("own_judgement", args=[project.slug, shown]), {"key": uuid.uuid4(), "choice": "q"}),
+        client.get(at("api_judgements")),
+        client.post(at("api_renew"), {"assignment": shown}, content_type="application/json"),
+        client.get(at("api_progress")),
+        client.get(at("api_project")),
+        client.get(reverse("api_projects")),
+        client.get(reverse("api_me")),
+        client.post(at("api_undo"), {}, content_type="application/json"),
+        client.post(
+            at("api_judgements"), {"assignment": shown, "key": str(uuid.uuid4()), "choice": "b"}, content_type="application/json"
+        ),
         client.post(at("compare_undo")),
         client.post(at("compare_skip"), {"assignment": shown}, **SCRIPT),
         client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a"}, **SCRIPT),
         client.get(at("own_work"), {"show": "skipped"}),
         client.post(reverse("own_take_up", args=[project.slug, shown])),
     ]
-    assert Judgement.objects.count() == 3 and all(answer.status_code in (200, 201, 302, 409, 422) for answer in answers)
+    assert Judgement.objects.count() == 4 and all(answer.status_code in (200, 201, 302, 409, 422) for answer in answers)
     for answer in answers:
         seen = everything(answer).lower()
         for trace in traces:
@@ -111,7 +122,10 @@ def test_swapping_changes_only_the_places_of_the_two_answers(client, annotator, 
     assert pages[0] == re.sub("alpha|beta", lambda word: trade[word[0]], pages[1])
 
 
-@pytest.mark.parametrize("name", ["project_settings", "runs", "versions", "api_runs", "api_versions", "members"])
+CLOSED = ["api_datasets", "api_generations", "api_evaluations", "api_completions", "api_comparisons", "api_judgements_all"]
+
+
+@pytest.mark.parametrize("name", ["project_settings", "runs", "versions", "api_runs", "api_versions", "members", *CLOSED])
 def test_pages_about_versions_are_closed_to_annotators(client, annotator, project, name):
     client.force_login(annotator)
     assert client.get(reverse(name, args=[project.slug])).status_code in (403, 405)

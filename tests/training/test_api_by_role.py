@@ -5,7 +5,8 @@ import pytest
 from annotate.models.token import Scope
 from annotate.tokens import create_token
 from tests.builders import make_member, make_user
-from tests.training.test_urls_by_role import CASES, ROLES, TABLE, Expected, address_of, told
+from tests.training.roles import ROLES, Expected
+from tests.training.test_urls_by_role import CASES, TABLE, address_of, told
 from tests.training.test_urls_by_role import place as place
 
 JUDGING = {"api_next", "api_judgements", "api_skip", "api_undo", "api_renew"}  # what an annotator's program needs

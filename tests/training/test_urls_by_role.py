@@ -1,7 +1,6 @@
 """Every address × every role. An address that is not in the table fails: decide who may open it, then add it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 from uuid import UUID
 
 import pytest
@@ -10,55 +9,24 @@ from django.utils import timezone
 
 from annotate.models import Assignment, Judgement
 from annotate.review import leave_as_it_is
-from tests.builders import make_comparison, make_member, make_project, make_user, make_version
+from tests.builders import make_comparison, make_member, make_project, make_prompt, make_user, make_version
 from tests.collecting.judged import judge
+from tests.training.api_roles import API_ALSO, API_TABLE
+from tests.training.roles import EVERYBODY, JUDGES, LOOKS, MANAGES, MEMBERS, ROLES, SIGN_IN, SIGNED_IN, Expected, below_project
 from tests.training.rows import make_evaluation, make_run
 
 OWN = UUID(int=7)  # an assignment of the visitor's own
-ROLES = ("anonymous", "stranger", "annotator", "viewer", "manager", "owner")
-
-
-class Expected(NamedTuple):
-    """What GET (or, where an address only takes it, an empty POST) answers to each of ROLES. `ok` is anything but a
-    refusal: the request came through to the view's own rules, which have their own tests."""
-
-    method: str
-    anonymous: str
-    stranger: str
-    annotator: str
-    viewer: str
-    manager: str
-    owner: str
-
-
-SIGN_IN = "sign in"
-EVERYBODY = Expected("get", "ok", "ok", "ok", "ok", "ok", "ok")
-SIGNED_IN = Expected("get", SIGN_IN, "ok", "ok", "ok", "ok", "ok")
-
-
-def _below_project(method: str, annotator: str, viewer: str, manager: str = "ok", anonymous: str = SIGN_IN) -> Expected:
-    return Expected(method, anonymous, "404", annotator, viewer, manager, "ok")
-
-
-MEMBERS = _below_project("get", "ok", "ok")
-JUDGES = {method: _below_project(method, "ok", "403") for method in ("get", "post")}
-LOOKS = _below_project("get", "403", "ok")
-MANAGES = {method: _below_project(method, "403", "403") for method in ("get", "post")}
-API_JUDGES = {method: _below_project(method, "ok", "403", anonymous="401") for method in ("get", "post")}
-API_LOOKS = _below_project("get", "403", "ok", anonymous="401")
-API_MANAGES = _below_project("post", "403", "403", anonymous="401")
-API_KEPT = API_MANAGES._replace(method="get")
-API_SIGNED_IN = SIGNED_IN._replace(anonymous="401")
-API_MEMBERS = MEMBERS._replace(anonymous="401")
+ID = 8_000_001  # of rows whose addresses hold one: far from those that a database counts up to by itself
 
 TABLE = {
+    **API_TABLE,
     "projects": SIGNED_IN,
     "sign_in": EVERYBODY,
     "sign_in_link": EVERYBODY,
     "sign_out": SIGNED_IN._replace(method="post"),
     "account": SIGNED_IN,
     "project_new": Expected("get", SIGN_IN, "403", "403", "403", "ok", "ok"),
-    "project_archive": _below_project("post", "403", "403", manager="403"),
+    "project_archive": below_project("post", "403", "403", manager="403"),
     "tokens": SIGNED_IN,
     "token_revoke": Expected("post", SIGN_IN, *["404"] * 5),  # one's own alone
     "guidelines": MEMBERS,
@@ -93,18 +61,9 @@ TABLE = {
     "member_link": MANAGES["post"],
     "member_role": MANAGES["post"],
     "member_remove": MANAGES["post"],
-    "api_reference": SIGNED_IN,
-    "api_schema": API_SIGNED_IN,
-    "api_me": API_SIGNED_IN,
-    "api_progress": API_MEMBERS,
     "invitations": MANAGES["get"],
     "invitation_revoke": MANAGES["post"],
     "join": EVERYBODY,
-    "api_next": API_JUDGES["post"],
-    "api_judgements": API_JUDGES["get"],
-    "api_skip": API_JUDGES["post"],
-    "api_undo": API_JUDGES["post"],
-    "api_renew": API_JUDGES["post"],
     "project": MEMBERS,
     "train": MANAGES["get"],
     "project_settings": MANAGES["get"],
@@ -130,22 +89,11 @@ TABLE = {
     "evaluation_stop": MANAGES["post"],
     "leaderboard": LOOKS,
     "leaderboard_table": LOOKS,
-    "api_runs": API_LOOKS,
-    "api_run": API_LOOKS,
-    "api_run_events": API_LOOKS,
-    "api_run_cancel": API_MANAGES,
-    "api_run_resume": API_MANAGES,
-    "api_versions": API_LOOKS,
-    "api_version": API_LOOKS,
-    "api_version_promote": API_MANAGES,
-    "api_version_files": API_KEPT,
-    "api_version_file": API_KEPT._replace(manager="404", owner="404"),  # its files are not there
 }
 # The same address, another method.
 ALSO = [
-    ("api_judgements", API_JUDGES["post"]),
+    *API_ALSO,
     ("train", MANAGES["post"]),
-    ("api_runs", API_MANAGES),
     ("data_import", MANAGES["post"]),
     ("endpoint", MANAGES["post"]),
     ("endpoints", MANAGES["post"]),
@@ -185,9 +133,13 @@ def place(db) -> dict[str, object]:
     judgement = judge(make_comparison(project), somebody, "first", flags=["unsafe"])
     comparison = judgement.comparison_id
     decision = leave_as_it_is(comparison_id=comparison, by=make_member(project, "manager"))
+    make_comparison(project, make_prompt(project, pk=ID), pk=ID)
+    project.generations.create(version=base, pk=ID)
+    project.inquiries.create(version=base, kind="score", asked={}, by=somebody, pk=ID)
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
-             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors"}  # fmt: skip
+             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors",
+             "split": "train", "username": "somebody", "id": ID}  # fmt: skip
     place |= {"suffix": "csv"}
     return place | reviewed | {"project": project}
 
@@ -225,7 +177,7 @@ CASES = [(name, expected) for name, expected in TABLE.items()] + ALSO
 def test_who_may(client, place, name: str, expected: Expected, role: str):
     sign_in(client, place, role)
     ask: Callable = getattr(client, expected.method)
-    json = {"content_type": "application/json"} if name.startswith("api_") and expected.method == "post" else {}
+    json = {"content_type": "application/json"} if name.startswith("api_") and expected.method != "get" else {}
     answer = ask(address_of(name, place), {}, **json)
     assert told(answer) == getattr(expected, role), (answer.status_code, getattr(answer, "url", ""))
 

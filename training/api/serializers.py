@@ -5,12 +5,25 @@ from typing import Any
 from rest_framework import serializers
 
 from training.dpo.config import PRESETS, hyperparameters
+from training.evaluations import MOST_BEST_OF
 from training.filters import FilterError, Filters
-from training.models import Run, RunEvent, Version
+from training.models import Evaluation, Generation, Run, RunEvent, Version
 from training.runs import MOST_PROCESSES
 
 
-class StartRunIn(serializers.Serializer):
+class TakeDatasetIn(serializers.Serializer):
+    """`filters`: see training/filters.py."""
+
+    filters = serializers.DictField(required=False, default=dict, help_text="What leaves judged pairs out; none if empty.")
+
+    def validate_filters(self, filters: dict[str, Any]) -> Filters:
+        try:
+            return Filters.read(filters, project=self.context["project"])
+        except FilterError as error:
+            raise serializers.ValidationError(error.fields) from None
+
+
+class StartRunIn(TakeDatasetIn):
     """`overrides` may hold any setting of the trainer; the trainer's own rules check it. `filters`: see training/filters.py."""
 
     preset = serializers.ChoiceField(choices=list(PRESETS), required=False)
@@ -26,17 +39,10 @@ class StartRunIn(serializers.Serializer):
         max_value=2**31 - 1,
         help_text="A version's number; the parent if null.",
     )
-    filters = serializers.DictField(required=False, default=dict, help_text="What leaves judged pairs out; none if empty.")
     processes = serializers.IntegerField(
         required=False, default=1, min_value=1, max_value=MOST_PROCESSES, help_text="That train together on one host."
     )
     dry_run = serializers.BooleanField(required=False, default=False, help_text="Only tell what would happen.")
-
-    def validate_filters(self, filters: dict[str, Any]) -> Filters:
-        try:
-            return Filters.read(filters, project=self.context["project"])
-        except FilterError as error:
-            raise serializers.ValidationError(error.fields) from None
 
     def validate_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
         """Only what may be tuned: paths and provenance are the server's own."""
@@ -72,8 +78,9 @@ class DatasetOut(serializers.Serializer):
     heldout_count = serializers.IntegerField()
     train_sha256 = serializers.CharField()
     heldout_sha256 = serializers.CharField()
-    counts = serializers.JSONField()
-    filters = serializers.JSONField()
+    counts = serializers.DictField(help_text="Comparisons that gave no triple, by reason.")
+    filters = serializers.DictField(help_text="The consensus rule, and what else chose the triples.")
+    created_at = serializers.DateTimeField()
 
 
 class RunOut(serializers.ModelSerializer):
@@ -144,3 +151,40 @@ class FileOut(serializers.Serializer):
 
 class VersionFilesOut(serializers.Serializer):
     files = FileOut(many=True)
+
+
+class GenerationOut(serializers.ModelSerializer):
+    version = serializers.IntegerField(source="version.number")
+
+    class Meta:
+        model = Generation
+        fields = (
+            "id", "state", "version", "progress", "total", "eta_seconds", "dropped_identical", "dropped_empty", "dropped_refused",
+            "resampled", "error", "created_at", "started_at", "finished_at",
+        )  # fmt: skip
+
+
+class StartEvaluationIn(serializers.Serializer):
+    candidate = serializers.IntegerField(min_value=0, help_text="A version's number.")
+    opponent = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0,
+        help_text="Another one's; if it is left out, the serving version or the candidate's parent.",
+    )  # fmt: skip
+    prompts = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=10_000, help_text="How many; the project's number."
+    )
+    best_of = serializers.IntegerField(default=1, min_value=1, max_value=MOST_BEST_OF)
+    promotes = serializers.BooleanField(default=False, help_text="The candidate starts to serve when it passes.")
+
+
+class EvaluationOut(serializers.ModelSerializer):
+    candidate = serializers.IntegerField(source="candidate.number")
+    opponent = serializers.IntegerField(source="opponent.number")
+    figures = serializers.DictField(help_text="Wins, ties, losses, the win rate and its intervals: what the verdict rests on.")
+
+    class Meta:
+        model = Evaluation
+        fields = (
+            "number", "state", "candidate", "opponent", "best_of", "prompts_wanted", "bar", "promotes", "verdict", "figures",
+            "left_out", "progress", "total", "error", "created_at", "decided_at",
+        )  # fmt: skip

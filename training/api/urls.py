@@ -3,11 +3,29 @@
 from django.urls import path
 
 from annotate.api.urls import PROJECT
-from training.api import runs, versions
+from training.api import datasets, evaluations, generations, inquiries, projects, runs, versions
 
 RUN, VERSION = PROJECT + "runs/<int:number>/", PROJECT + "versions/<int:number>/"
+DATASET, EVALUATION = PROJECT + "datasets/<int:number>/", PROJECT + "evaluations/<int:number>/"
+GENERATION, INQUIRY = PROJECT + "generations/<int:id>/", PROJECT + "inquiries/<int:id>/"
 
 urlpatterns = [
+    path("api/v1/projects/", projects.ProjectsView.as_view(), name="api_projects"),
+    path(PROJECT, projects.ProjectView.as_view(), name="api_project"),
+    path(PROJECT + "archive/", projects.ArchiveProjectView.as_view(), name="api_project_archive"),
+    path(PROJECT + "datasets/", datasets.DatasetsView.as_view(), name="api_datasets"),
+    path(DATASET, datasets.DatasetView.as_view(), name="api_dataset"),
+    path(DATASET + "<slug:split>.jsonl", datasets.DatasetFileView.as_view(), name="api_dataset_file"),
+    path(PROJECT + "generations/", generations.GenerationsView.as_view(), name="api_generations"),
+    path(GENERATION, generations.GenerationView.as_view(), name="api_generation"),
+    path(GENERATION + "cancel/", generations.CancelGenerationView.as_view(), name="api_generation_cancel"),
+    path(PROJECT + "evaluations/", evaluations.EvaluationsView.as_view(), name="api_evaluations"),
+    path(EVALUATION, evaluations.EvaluationView.as_view(), name="api_evaluation"),
+    path(EVALUATION + "stop/", evaluations.StopEvaluationView.as_view(), name="api_evaluation_stop"),
+    path(PROJECT + "generate/", inquiries.GenerateView.as_view(), name="api_generate"),
+    path(PROJECT + "score/", inquiries.ScoreView.as_view(), name="api_score"),
+    path(INQUIRY, inquiries.InquiryView.as_view(), name="api_inquiry"),
+    path(INQUIRY + "cancel/", inquiries.CancelInquiryView.as_view(), name="api_inquiry_cancel"),
     path(PROJECT + "runs/", runs.RunsView.as_view(), name="api_runs"),
     path(RUN, runs.RunView.as_view(), name="api_run"),
     path(RUN + "events/", runs.RunEventsView.as_view(), name="api_run_events"),

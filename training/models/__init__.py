@@ -4,12 +4,14 @@ from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
 from .generation import Generation
+from .inquiry import Inquiry
 from .leaderboard import Leaderboard
 from .machine import Machine
 from .run import Run, RunEvent
 from .version import Promotion, Version
 
 __all__ = [
-    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Leaderboard", "Machine", "Promotion", "Run", "RunEvent",
+    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Inquiry", "Leaderboard", "Machine", "Promotion", "Run",
+    "RunEvent",
     "Version",
 ]  # fmt: skip
