@@ -22,9 +22,10 @@ from annotate.models import Comparison, Project, SentOnce
 from training import jobs, tasks, upkeep
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
-from training.models import Evaluation, Generation, Inquiry, Run, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
 from training.models.job import JobState
 from training.registry import serving_version
+from training.rewards import score_what_is_new
 from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
         take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
-        count_leaderboards, keep_figures_up_to_date, prune_tasks, prune_what_programs_asked,
+        count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks, prune_what_programs_asked,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -155,8 +156,11 @@ def start_generation(project: Project) -> Generation | None:
 
 def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
-    waiting = ((Generation, tasks.generate), (Run, tasks.train), (Evaluation, tasks.evaluate), (Inquiry, tasks.answer_inquiry))
-    for kind, task in waiting:
+    kinds = {
+        Generation: tasks.generate, Run: tasks.train, Evaluation: tasks.evaluate, Scoring: tasks.score_comparisons,
+        Inquiry: tasks.answer_inquiry,
+    }  # fmt: skip
+    for kind, task in kinds.items():
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):
             if not task_is_coming(task, pk):
                 task.enqueue(pk)

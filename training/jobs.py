@@ -11,11 +11,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from training.models import Evaluation, Generation, Inquiry, Run
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring
 from training.models.job import Job, JobState
 
 J = TypeVar("J", bound=Job)
-JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Inquiry)
+JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Scoring, Inquiry)
 
 
 class LostClaim(Exception):

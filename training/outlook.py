@@ -14,7 +14,7 @@ from annotate.models.project import Promoting
 from annotate.progress import Pairs
 from training import tasks
 from training.jobs import JOBS
-from training.models import Evaluation, Generation, Inquiry, Run, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
 from training.models.job import Job, JobState
 from training.wording import counted, lasting
 
@@ -222,6 +222,8 @@ def work_at_hand(project: Project) -> str:
 def _in_words(job: Job) -> str:
     if isinstance(job, Run):
         return f"{job} (step {job.progress} of {job.total})" if job.total else str(job)
+    if isinstance(job, Scoring):
+        return f"the {job}"
     if isinstance(job, Evaluation):
         return f"the answers of {job}"
     if isinstance(job, Inquiry):

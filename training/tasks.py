@@ -40,6 +40,14 @@ def evaluate(evaluation_id: int) -> None:
         run_evaluation(evaluation_id, check=check)
 
 
+@task(queue_name=GPU, priority=-5)  # the queue goes on without it
+def score_comparisons(scoring_id: int) -> None:
+    with stoppable() as check:
+        from training.scoring import run_scoring
+
+        run_scoring(scoring_id, check=check)
+
+
 @task()  # on the default queue: it needs no GPU
 def count_leaderboard(project_id: int) -> None:
     from annotate.models import Project

@@ -83,6 +83,7 @@ TABLE = {
     "endpoint_serve": MANAGES["post"],
     "endpoint_remove": MANAGES["post"],
     "version_evaluate": MANAGES["post"],
+    "version_score": MANAGES["post"],
     "evaluations": LOOKS,
     "evaluation": LOOKS,
     "evaluation_table": MANAGES["get"],

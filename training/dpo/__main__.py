@@ -98,6 +98,7 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     score.add_argument("--max-prompt-tokens", type=int, default=4096, help="longer ones are refused (default: %(default)s)")
     score.add_argument("--max-completion-tokens", type=int, default=4096, help="longer ones are refused (default: %(default)s)")
+    score.add_argument("--over-long", choices=("error", "drop"), default="error", help="or leave them out (default: %(default)s)")
     score.set_defaults(command=run_score)
 
 
@@ -117,7 +118,18 @@ def run_score(options: argparse.Namespace) -> None:
     from training.dpo.score import score_file, tell
 
     limits = (options.max_prompt_tokens, options.max_completion_tokens)
-    tell(score_file(options.triples, options.model, options.reference, options.output, options.beta, options.device, limits))
+    tell(
+        score_file(
+            options.triples,
+            options.model,
+            options.reference,
+            options.output,
+            options.beta,
+            options.device,
+            limits,
+            options.over_long,
+        )
+    )
 
 
 def read_config(path: Path) -> Config:

@@ -22,14 +22,22 @@ SIDES = ("chosen", "rejected")
 
 
 def score_file(
-    triples: Path, model: Path, reference: Path | None, output: Path | None, beta: float, device: str, limits: tuple[int, int]
+    triples: Path,
+    model: Path,
+    reference: Path | None,
+    output: Path | None,
+    beta: float,
+    device: str,
+    limits: tuple[int, int],
+    over_long: str = "error",
 ) -> dict[str, Any]:
     """Write one JSON line per pair to `output` (None: standard output) and return the summary. Raises TrainerError.
 
-    In float32: what is measured must not depend on the machine's arithmetic. Pairs over the limits are refused by line.
+    In float32: what is measured must not depend on the machine's arithmetic. Pairs over the limits are refused
+    by line, or left out with `over_long` "drop".
     """
     tokenizer = load_tokenizer(model)
-    allowed = Limits(*limits, longest_row(model), over_long="error")
+    allowed = Limits(*limits, longest_row(model), over_long=over_long)
     tokenised = tokenise(tokenizer, read_triples(triples, unpaired=True), triples, allowed)
     require_pairs(tokenised, triples, allowed)
     where = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")

@@ -8,10 +8,10 @@ from .inquiry import Inquiry
 from .leaderboard import Leaderboard
 from .machine import Machine
 from .run import Run, RunEvent
+from .scoring import Score, Scoring
 from .version import Promotion, Version
 
 __all__ = [
     "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Inquiry", "Leaderboard", "Machine", "Promotion", "Run",
-    "RunEvent",
-    "Version",
+    "RunEvent", "Score", "Scoring", "Version",
 ]  # fmt: skip

@@ -18,6 +18,8 @@ from training.forms import EvaluationForm, PromoteForm
 from training.lineage import lineage_of
 from training.models import Version
 from training.registry import promote, serving_version
+from training.reward_card import reward_card
+from training.rewards import ScoringRefused, start_scoring
 from training.samples import samples_of
 from training.views.project import STOP_POLLING
 
@@ -81,6 +83,7 @@ def _version_page(
     if request.htmx:
         status = 200 if context["being_measured"] else STOP_POLLING
         return render(request, "training/_version_live.html", context, status=status)
+    context |= reward_card(version)
     context |= evaluation_card(version, evaluation_form, serves=version == serving)
     return render(request, "training/version.html", context, status=status)
 
@@ -108,4 +111,16 @@ def version_promote(request: ProjectRequest, number: int) -> HttpResponse:
         return _version_page(request, version, form, status=422)
     promote(version=version, by=request.user, why=form.cleaned_data["why"])
     messages.success(request, f"{version} serves now and writes the next pairs. {RETIRED}")
+    return redirect(version)
+
+
+@require_POST
+@project_view(may="may_manage")
+def version_score(request: ProjectRequest, number: int) -> HttpResponse:
+    version = _find_version(request, number)
+    try:
+        start_scoring(version=version, by=request.user)
+        messages.success(request, f"{version} scores what it has not scored yet as soon as a worker is free.")
+    except ScoringRefused as refusal:
+        messages.error(request, str(refusal))
     return redirect(version)
