@@ -6,6 +6,7 @@ from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
 from django.core.validators import RegexValidator
 
+from .edits import MAX_EDIT
 from .flags import read_flags
 from .guidelines import LONGEST as LONGEST_GUIDELINES
 from .invitations import MOST_DAYS, MOST_USES
@@ -48,6 +49,7 @@ class AnswerForm(forms.Form):
 
 
 class JudgementForm(AnswerForm, AssignmentForm):
+    edited_text = forms.CharField(required=False, max_length=MAX_EDIT)
     seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from .disputes import note_disputes
 from .dissent import ask_more_if_divided
+from .edits import read_edit
 from .gold import is_told
 from .models import Assignment, Judgement, Membership, Project, User
 from .models.assignment import AssignmentState
@@ -58,6 +59,7 @@ def record_judgement(
     rationale: str = "",
     strength: int | None = None,
     flags: Sequence[str] = (),
+    edited_text: str = "",
 ) -> Judgement:
     """Records what the annotator chose on screen ("a", "b", "tie", "both_bad"), or raises JudgementRefused.
 
@@ -66,6 +68,7 @@ def record_judgement(
     kept and marked `late`: it takes its place if that is still free, else it is one more than was required.
     `strength` is one of the scale that the pair was shown with, also when the project has another by now; it may be
     left out where there is only one. With a tie or both bad it says nothing. `flags` are of the project's list.
+    `edited_text`: the chosen answer as it should be; one that changes nothing is as good as none (`annotate.edits`).
     """
     _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale, flags=flags)
     with transaction.atomic():
@@ -87,6 +90,7 @@ def record_judgement(
             strength=strength,
             rationale=storable(rationale),
             flags=[flag for flag in assignment.comparison.project.flags if flag in flags],
+            edited_text=read_edit(edited_text, assignment=assignment, outcome=outcome),
             seconds=None if seconds is None else min(max(float(seconds), 0.0), MAX_SECONDS),
             guidelines_id=assignment.guidelines_read,
             late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),

@@ -83,6 +83,13 @@ def answer_in_words(judgement: Judgement) -> str:
     return outcome_in_words(shown, judgement.strength, Grades(assignment.grades))
 
 
+def side_of(judgement: Judgement) -> str:
+    """ "a" or "b" as its annotator saw them, or "" for neither."""
+    outcome = Outcome(judgement.outcome)
+    shown = outcome.swapped if judgement.assignment.swapped else outcome
+    return {Outcome.FIRST: "a", Outcome.SECOND: "b"}.get(shown, "")
+
+
 def outcome_in_words(outcome: Outcome, strength: int, grades: Grades) -> str:
     """With the first answer as A and the second as B: "B slightly better", "Both bad"."""
     if outcome in (Outcome.TIE, Outcome.BOTH_BAD):

@@ -91,8 +91,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         model = Project
         fields = (
             "name",
-            "grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement",
-            "judgements_required", "lease_minutes",
+            "grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags",
+            "changeable_minutes", "shows_agreement", "judgements_required", "lease_minutes",
             "consensus", "confidence_bar", "least_grade",
             "gold_share", "evaluation_share", "random_share", "judgements_at_most",
             "gold_feedback", "calibration_size", "calibration_bar", "calibration_stops",
@@ -107,6 +107,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "rationale": "Reason in words",
             "changeable_minutes": "Minutes in which an answer can be changed",
             "shows_agreement": "Annotators see how often they agree with the others",
+            "allows_edit": "Let annotators edit the better answer",
             "judgements_required": "Judgements per comparison",
             "lease_minutes": "Minutes until an unanswered comparison goes back to the queue",
             "consensus": "From judgements to triples",
@@ -130,6 +131,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
             "changeable_minutes": "Each change is kept beside what was said before. 0: never.",
             "shows_agreement": "As one figure over many pairs, once there are enough. Never what others said of a pair.",
+            "allows_edit": "The edited one then beats both answers in the triples, as it was done for Llama 3.",
             "judgements_required": "Comparisons that are open now follow. What is done stays done.",
             "consensus": "Majority and unanimous wait until a comparison has all its judgements; a divided one gives no triple. "
             "Every judgement waits for nobody: people who disagree give triples that pull both ways. By reliability estimates "
@@ -150,7 +152,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     SECTIONS = (
         ("Project", "", ("name",)),
         ("Answers", "What annotators are offered beside a pair.",
-         ("grades", "allows_tie", "allows_both_bad", "rationale", "flags", "changeable_minutes", "shows_agreement")),
+         ("grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags",
+          "changeable_minutes", "shows_agreement")),
         ("Handing out", "How often a comparison is judged, and by when.", ("judgements_required", "lease_minutes")),
         ("Queue", "Which comparison an annotator gets next. Nobody can tell which kind it is.",
          ("gold_share", "evaluation_share", "random_share", "judgements_at_most")),

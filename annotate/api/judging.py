@@ -163,4 +163,5 @@ def shown(assignment: Assignment) -> dict:
         "allows_tie": comparison.project.allows_tie,
         "allows_both_bad": comparison.project.allows_both_bad,
         "flags": comparison.project.flags,
+        "allows_edit": comparison.project.allows_edit,
     }

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from ..edits import MAX_EDIT
 from ..flags import LONGEST, MOST
 from ..forms import DAY
 from ..judging import CHOICES, MAX_RATIONALE
@@ -33,6 +34,7 @@ class AssignmentOut(serializers.Serializer):
     grades = serializers.IntegerField(help_text="How finely A and B are compared: half of them for each side.")
     allows_tie = serializers.BooleanField()
     allows_both_bad = serializers.BooleanField()
+    allows_edit = serializers.BooleanField(help_text="The better answer may be sent improved, as `edited_text`.")
 
 
 class NoWorkOut(serializers.Serializer):
@@ -55,6 +57,14 @@ class JudgementIn(serializers.Serializer):
         default=list,
         max_length=MOST,
         help_text="Of the project's.",
+    )
+    edited_text = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        trim_whitespace=False,
+        max_length=MAX_EDIT,
+        help_text="The chosen answer, improved; where `allows_edit`.",
     )
 
 

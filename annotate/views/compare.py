@@ -20,6 +20,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from ..access import ProjectRequest, project_view
 from ..calibration import place_in_calibration
+from ..edits import MAX_EDIT
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
 from ..gold import feedback_on
 from ..guidelines import is_unread
@@ -29,7 +30,7 @@ from ..models import Assignment
 from ..models.assignment import AssignmentState
 from ..models.scale import Grades
 from ..no_work import explain_no_work
-from ..offer import answer_in_words, offers_of
+from ..offer import answer_in_words, offers_of, side_of
 from ..progress import progress_of
 from ..queue import claim_comparison, renew_lease, skip_comparison
 
@@ -101,6 +102,7 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
             seconds=asked["seconds"],
             rationale=asked["rationale"],
             flags=asked["flags"],
+            edited_text=asked["edited_text"],
         )
     except JudgementRefused as refusal:
         return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
@@ -150,7 +152,10 @@ def compare_undo(request: ProjectRequest) -> HttpResponse:
 def said_before(assignment: Assignment) -> dict[str, Any]:
     """What was answered before it was taken back, and why: the reason is there to be changed, not to be written again."""
     last = assignment.judgements.order_by("-created_at", "-pk").first()
-    return {"before": answer_in_words(last), "rationale": last.rationale, "flagged": last.flags} if last else {}
+    if last is None:
+        return {}
+    edited = {"edited_text": last.edited_text, "edited_side": side_of(last)} if last.edited_text else {}
+    return {"before": answer_in_words(last), "rationale": last.rationale, "flagged": last.flags} | edited
 
 
 @require_POST
@@ -204,9 +209,9 @@ def refuse(
     if wants_json(request):
         return JsonResponse({"code": code, "message": message, "fields": fields}, status=status)
     assignment = claim_comparison(project=request.project, annotator=request.user)
-    kept = request.POST.get("rationale", "")
+    written = {name: request.POST.get(name, "") for name in ("rationale", "edited_text")}
     flagged = request.POST.getlist("flags")
-    return render_page(request, assignment, status=status, error=message, fields=fields, rationale=kept, flagged=flagged)
+    return render_page(request, assignment, status=status, error=message, fields=fields, flagged=flagged, **written)
 
 
 def render_page(request: ProjectRequest, assignment: Assignment | None, status: int = 200, **context: Any) -> HttpResponse:
@@ -239,4 +244,5 @@ def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict
         "offers": offers_of(project=request.project, grades=Grades(assignment.grades)),
         "skip_reasons": SKIP_REASONS,
         "calibrating": place_in_calibration(assignment, request.membership),
+        "max_edit": MAX_EDIT if request.project.allows_edit else 0,
     }

@@ -17,6 +17,7 @@
   let prefetching = null;
   let polling = 0;
   let wanting = null; // the answer that was chosen and wants a reason first
+  const refusedEdits = new Map(); // the same of edited answers
   const refused = new Map(); // what was written with answers that were refused, by assignment
   const toggles = { raw: false, difference: false };
 
@@ -34,6 +35,8 @@
         } else if (item.kind === "judge") say(`Saved: ${item.label}`);
       } else {
         if (item.fields.rationale) refused.set(item.fields.assignment, item.fields.rationale);
+        const { assignment, choice: chosen, edited_text: text } = item.fields;
+        if (text) refusedEdits.set(assignment, { side: chosen[0], text });
         tell(`Your answer “${item.label}” was not recorded. ${body?.message ?? ""}`);
       }
     },
@@ -188,7 +191,10 @@
       openWhy({ focus: false });
       byId("rationale").value = written;
     }
-    for (const tool of pair.querySelectorAll(".pair-tools, [data-why], [data-polling]")) tool.hidden = false;
+    Prefloop.edits.restore(pair);
+    const edit = refusedEdits.get(idOf(pair));
+    if (edit) Prefloop.edits.open(pair, edit.side, { text: edit.text, focus: false });
+    for (const tool of pair.querySelectorAll(".pair-tools, [data-edit], [data-why], [data-polling]")) tool.hidden = false;
     foldPrompt(pair);
     applyToggles();
     tellOfGuidelines();
@@ -325,7 +331,12 @@
     const rationale = rationaleNow();
     if ("needsWhy" in button.dataset && !rationale.trim()) return askWhy(button);
     const flags = flagBoxes().filter((box) => box.checked).map((box) => box.value).join("\n");
-    const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), choice, seconds: secondsSpent(), rationale, flags };
+    const edited = ["a", "b"].find((each) => Prefloop.edits.textOf(pairNow(), each));
+    const side = ["a", "b"].find((each) => button.matches(`.choice-${each}`));
+    const edited_text = side ? Prefloop.edits.textOf(pairNow(), side) : "";
+    if (edited && !edited_text) return say(`You have edited ${edited.toUpperCase()}: choose it, or discard the edit.`);
+    const given = { choice, seconds: secondsSpent(), rationale, flags, edited_text };
+    const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), ...given };
     tell("");
     say(`Sending: ${label}`);
     outbox.add("judge", fields, label);
@@ -391,6 +402,7 @@
     r: () => toggle("raw"),
     p: () => pairNow().querySelector("[data-fold]:not([hidden])")?.click(),
     w: openWhy,
+    e: (event) => Prefloop.edits.open(pairNow(), event.shiftKey ? "b" : "a"),
     f: () => flagBoxes()[0]?.focus(),
     g: openGuidelines,
     "?": () => openDialog("help"),
@@ -470,6 +482,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || event.repeat) return;
     if (isTyping(event.target)) {
+      if (event.key === "Escape" && event.target.matches("[data-edit-text]")) byId("prompt-title").focus();
       if (event.target.id !== "rationale") return;
       if (event.key === "Escape") byId("prompt-title").focus();
       else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && wanting && rationaleNow().trim()) choose(wanting, "key");
@@ -505,7 +518,7 @@
     const action = Object.hasOwn(ACTIONS, key) ? ACTIONS[key] : answerBy(key);
     if (!action || (key.startsWith("arrow") && scrollsSideways(event.target))) return;
     event.preventDefault();
-    action();
+    action(event);
   });
 
   document.addEventListener("submit", (event) => {

@@ -20,14 +20,15 @@ Prefloop.uuid = () => {
 // "other_person" or "away" (the server cannot be reached, or cannot answer now).
 Prefloop.post = async (url, fields, { html = false } = {}) => {
   const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? document.querySelector("meta[name=csrf-token]").content;
+  const sent = new URLSearchParams(fields).toString();
   let response;
   try {
     response = await fetch(url, {
       method: "POST",
-      body: new URLSearchParams(fields),
-      headers: { Accept: html ? "application/json, text/html" : "application/json", "X-CSRFToken": token },
+      body: sent,
+      headers: { "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8", Accept: html ? "application/json, text/html" : "application/json", "X-CSRFToken": token },
       redirect: "manual",
-      keepalive: true,
+      keepalive: sent.length < 60_000, // browsers refuse longer ones
       signal: AbortSignal.timeout?.(20_000),
     });
     const isJson = response.headers.get("Content-Type")?.startsWith("application/json");

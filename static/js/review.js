@@ -9,6 +9,12 @@
   function prepare() {
     const tools = find(".pair-tools");
     if (tools) tools.hidden = false;
+    for (const edited of root()?.querySelectorAll("[data-edit-of]") ?? []) {
+      const before = document.createElement("div");
+      before.textContent = find(`.answer-${edited.dataset.editOf} [data-raw]`).textContent;
+      Prefloop.unmarkDifferences(edited);
+      Prefloop.markDifferences(before, edited);
+    }
     applyToggles();
   }
 

@@ -325,7 +325,7 @@ def test_renew_says_whether_the_lease_is_held_and_else_why_not(page, comparisons
 def test_api_judges_like_the_page(client, annotator, project, comparisons, at):
     client.force_login(annotator)
     pair = client.post(at("api_next"), {}, content_type="application/json").json()
-    offered = {"grades", "flags", "rationale", "allows_tie", "allows_both_bad"}
+    offered = {"grades", "flags", "rationale", "allows_tie", "allows_both_bad", "allows_edit"}
     assert set(pair) == {"assignment", "messages", "a", "b"} | offered
     key = str(uuid.uuid4())
     answer = client.post(
