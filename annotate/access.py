@@ -42,9 +42,18 @@ def find_membership(*, user: User | AnonymousUser, slug: str) -> Membership:
         raise Http404("No such project.") from None
 
 
-def is_allowed(role: Role, may: Right | None) -> bool:
-    """Whether the role carries the right; every member has the right None (to look at the project)."""
-    return may is None or bool(getattr(role, may))
+def why_refused(membership: Membership, may: Right | None) -> str:
+    """In words, why the member lacks the right; "" when they have it. Every member has the right None (to look).
+
+    Who is suspended manages nothing. Their pages of work stay open: an answer on its way is still taken, and the queue
+    tells them why it has nothing more.
+    """
+    role = Role(membership.role)
+    if may is not None and not getattr(role, may):
+        return f"Your role in this project ({role.label}) does not allow this."
+    if membership.suspended_at and may == "may_manage":
+        return "Your work in this project is suspended. An owner can let it go on."
+    return ""
 
 
 def project_view(*, may: Right | None = None) -> Callable:
@@ -62,8 +71,8 @@ def project_view(*, may: Right | None = None) -> Callable:
         def checked(request: ProjectRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponse:
             membership = request.membership = find_membership(user=request.user, slug=slug)
             request.project, request.role = membership.project, Role(membership.role)
-            if not is_allowed(request.role, may):
-                raise PermissionDenied(f"Your role in this project ({request.role.label}) does not allow this.")
+            if refusal := why_refused(membership, may):
+                raise PermissionDenied(refusal)
             return view(request, *args, **kwargs)
 
         return checked

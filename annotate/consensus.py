@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db.models import Case, Exists, OuterRef, Q, When
 
+from .exclusions import excluded_people
 from .models import Decision, Judgement, Project
 from .models.comparison import ComparisonState, Purpose
 from .models.completion import FinishReason
@@ -76,12 +77,13 @@ def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
 
 
 def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False) -> Settlement:
-    """Every triple that the standing judgements of the project's training comparisons give. Three queries.
+    """Every triple that the standing judgements of the project's training comparisons give. Four queries.
 
     With `fresh`, the rule “by reliability” estimates anew if judgements came since it last did.
     """
+    chosen = _without_the_excluded(chosen, project)
     counts = Counter(dict.fromkeys(NoTriple, 0))
-    triples = list(read_triples(project=project, counts=counts, chosen=chosen, fresh=fresh))
+    triples = list(_read_triples(project, counts, chosen, fresh))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
     rule = chosen.rule or project.consensus
     return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()})
@@ -91,6 +93,16 @@ def read_triples(
     *, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING, fresh: bool = False
 ) -> Iterator[Triple]:
     """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
+    return _read_triples(project, counts, _without_the_excluded(chosen, project), fresh)
+
+
+def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
+    """The judgements of people whom a manager has excluded decide nothing (`annotate.exclusions`)."""
+    people = excluded_people(project)
+    return replace(chosen, votes=chosen.votes & ~Q(annotator__in=people)) if people else chosen
+
+
+def _read_triples(project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool) -> Iterator[Triple]:
     name = chosen.rule or project.consensus
     rule = rule_of(project, name, fresh=fresh)
     settlements = _read_settlements(project)

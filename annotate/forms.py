@@ -243,3 +243,10 @@ class GuidelinesForm(forms.Form):
 
 class EditionForm(forms.Form):
     edition = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
+class ExclusionForm(forms.Form):
+    why = forms.CharField(
+        label="Why", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), error_messages={"required": "Say why."},
+        help_text="Kept with the date and your name.",
+    )  # fmt: skip

@@ -85,7 +85,8 @@ def revoke_invitation(*, invitation: Invitation, by: User) -> bool:
 
 
 def _is_vouched_for(invitation: Invitation) -> bool:
-    maker = Membership.objects.filter(project=invitation.project, user=invitation.by, user__is_active=True).first()
+    vouching = Membership.objects.filter(project=invitation.project, suspended_at=None)
+    maker = vouching.filter(user=invitation.by, user__is_active=True).first()
     if maker is None:
         return False
     try:

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
+from .exclusions import excluded_people
 from .models import Judgement, Project
 from .models.judgement import Outcome
 
@@ -88,8 +89,8 @@ COMPARISON = {
 
 
 def read_judged(*, project: Project, split: str = "") -> Iterator[JudgedComparison]:
-    """Every comparison of which a judgement stands, in order; one streamed query."""
-    judgements = Judgement.objects.standing().filter(comparison__project=project)
+    """Every comparison of which a judgement stands, in order; one streamed query. Without the people who are excluded."""
+    judgements = Judgement.objects.standing().filter(comparison__project=project).exclude(annotator__in=excluded_people(project))
     if split:
         judgements = judgements.filter(comparison__prompt__split=split)
     rows = (

@@ -149,6 +149,7 @@ def change_judgement(
     """
     _check_input(key=key, choice=choice, seconds=None, rationale=rationale, flags=flags)
     assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+    _check_at_work(assignment)
     lock_comparison(assignment.comparison_id)
     if stored := assignment.judgements.filter(key=key).first():
         return stored
@@ -189,6 +190,12 @@ def change_judgement(
     return changed
 
 
+def _check_at_work(assignment: Assignment) -> None:
+    project = assignment.comparison.project
+    if project.memberships.filter(user=assignment.annotator_id, suspended_at__isnull=False).exists():
+        raise JudgementRefused("suspended", "Your work here is suspended: what you have answered stands as it is.")
+
+
 def changeable_until(assignment: Assignment) -> datetime:
     """Counted from the first answer that was given to the pair: changing it does not win more time."""
     first = assignment.judgements.order_by("created_at").values_list("created_at", flat=True).first()
@@ -199,6 +206,7 @@ def changeable_until(assignment: Assignment) -> datetime:
 def take_up_skipped(*, annotator: User, assignment_id: UUID) -> Assignment:
     """Leases a pair that the annotator has skipped to them again, as the next to be shown; JudgementRefused if that is over."""
     assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
+    _check_at_work(assignment)
     comparison = lock_comparison(assignment.comparison_id)
     assignment.refresh_from_db(fields=["state"])
     if assignment.state == AssignmentState.LEASED:
@@ -276,7 +284,7 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     longer judge. Asked again, it goes one further back. Raises JudgementRefused when others have taken a skip's place.
     """
     membership = Membership.objects.select_for_update(no_key=True).filter(project=project, user=annotator).first()
-    if membership is None or not Role(membership.role).may_judge:
+    if membership is None or membership.suspended_at or not Role(membership.role).may_judge:
         return None
     judgements, skips = _own_answers(project=project, annotator=annotator)
     judgement = judgements.select_related("assignment__comparison__project").order_by("-created_at", "-pk").first()

@@ -2,8 +2,11 @@
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
 
-from .models import Membership, Project, User
+from .models import Judgement, Membership, Project, User
 from .models.project import Role
 from .queue import release_leases
 
@@ -60,6 +63,39 @@ def remove_member(*, project: Project, user: User, by: Role | str = Role.OWNER) 
     release_leases(project=project, annotator=user)
 
 
+@transaction.atomic
+def suspend_member(*, project: Project, user: User, by: Role | str = Role.OWNER) -> Membership:
+    """The member keeps the account and the membership and gets no work; what they hold of the queue is given back.
+
+    An answer that was on its way is still taken, as a late one.
+    """
+    membership = _lock_member(project=project, user=user)
+    _check_owner_is_asked_by_owner(by, membership.role)
+    if membership.role == Role.OWNER:
+        _check_another_owner(project=project, user=user)
+    if membership.suspended_at is None:
+        membership.suspended_at = timezone.now()
+        membership.save(update_fields=["suspended_at"])
+        release_leases(project=project, annotator=user)
+    return membership
+
+
+@transaction.atomic
+def end_suspension(*, project: Project, user: User, by: Role | str = Role.OWNER) -> Membership:
+    membership = _lock_member(project=project, user=user)
+    _check_owner_is_asked_by_owner(by, membership.role)
+    membership.suspended_at = None
+    membership.save(update_fields=["suspended_at"])
+    return membership
+
+
+def find_person(*, project: Project, user_id: int) -> User:
+    """A member, or somebody who has judged here and has left. Raises Http404 for anybody else."""
+    judged = Judgement.objects.filter(annotator=OuterRef("pk"), comparison__project=project)
+    known = User.objects.filter(Q(memberships__project=project) | Exists(judged))
+    return get_object_or_404(known.distinct(), pk=user_id)
+
+
 def check_may_give(by: Role | str, role: Role | str) -> None:
     """Raises MemberRefused unless who has the role `by` may make somebody a `role` here."""
     role = _known(role)
@@ -91,7 +127,8 @@ def _lock_member(*, project: Project, user: User) -> Membership:
 
 
 def _check_another_owner(*, project: Project, user: User) -> None:
-    if not Membership.objects.filter(project=project, role=Role.OWNER, user__is_active=True).exclude(user=user).exists():
+    owners = Membership.objects.filter(project=project, role=Role.OWNER, user__is_active=True, suspended_at=None)
+    if not owners.exclude(user=user).exists():
         raise MemberRefused("last_owner", "A project needs an owner. Make somebody else an owner first.")
 
 

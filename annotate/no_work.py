@@ -16,6 +16,8 @@ from .models.project import Role
 
 def explain_no_work(*, project: Project, annotator: User) -> str:
     """In words, why `claim_comparison` has nothing for this person, and what will change that."""
+    if project.memberships.filter(user=annotator, suspended_at__isnull=False).exists():
+        return "Your work here is suspended, so you get no pairs. Your answers so far are kept. Ask a manager of the project."
     if project.archived_at:
         return "This project is archived: nothing is handed out any more. What was judged is kept."
     if project.is_paused:

@@ -19,7 +19,7 @@ AT_ONCE = 500  # rows in one statement: SQLite takes a limited number of variabl
 
 def may_create_projects(user: User) -> bool:
     """Who runs the server (staff), and whoever owns or manages a project: they are trusted with one already."""
-    managing = Membership.objects.filter(user=user, role__in=[Role.OWNER, Role.MANAGER])
+    managing = Membership.objects.filter(user=user, role__in=[Role.OWNER, Role.MANAGER], suspended_at=None)
     return user.is_staff or user.is_superuser or managing.exists()
 
 

@@ -62,8 +62,9 @@ def _lock_membership(*, project: Project, annotator: User) -> Membership | None:
     handouts = Handout.objects.filter(project=project, people=annotator, released_at=None)
     memberships = Membership.objects.select_for_update(no_key=True).annotate(has_handouts=Exists(handouts))
     membership = memberships.filter(project=project, user=annotator).first()
-    may_judge = membership is not None and Role(membership.role).may_judge and not project.archived_at
-    return membership if may_judge else None
+    if membership is None or membership.suspended_at or project.archived_at:
+        return None
+    return membership if Role(membership.role).may_judge else None
 
 
 def _lanes_of(membership: Membership, project: Project) -> list[Lane]:

@@ -24,6 +24,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from .disputes import mark_disputes
+from .exclusions import excluded_people, exclusions_mark
 from .models import Decision, Judgement, Project
 from .models.comparison import ComparisonState, Purpose
 from .models.judgement import Outcome
@@ -138,6 +139,7 @@ def refresh_estimate(*, project: Project) -> ReliabilityEstimate:
     """Estimates anew, keeps that, and brings the disputes of low confidence up to date."""
     mark = mark_of(project)
     votes = Judgement.objects.standing().for_training().filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
+    votes = votes.exclude(annotator__in=excluded_people(project))
     rows = votes.order_by("comparison_id", "pk").values_list("comparison_id", "annotator_id", "outcome")
     given = list(rows.iterator(chunk_size=5000))
     known = dict(Decision.objects.settlements().filter(comparison__project=project).values_list("comparison_id", "outcome"))
@@ -157,7 +159,7 @@ def refresh_estimate(*, project: Project) -> ReliabilityEstimate:
 
 
 def mark_of(project: Project) -> str:
-    """Changes whenever a judgement or a settlement is added or taken away."""
+    """Changes whenever a judgement or a settlement is added or taken away, or somebody is left out or let in."""
     judgements = Judgement.objects.filter(comparison__project=project)
     newest = judgements.order_by("-pk").values_list("pk", flat=True).first()
     withdrawn = (
@@ -167,7 +169,8 @@ def mark_of(project: Project) -> str:
     decided = decisions.order_by("-pk").values_list("pk", flat=True).first()
     taken_back = decisions.filter(taken_back_at__isnull=False).count()
     undone = project.imports.filter(undone_at__isnull=False).count()
-    return f"{newest}/{withdrawn and withdrawn.timestamp()}/{decided}/{taken_back}/{undone}/{project.confidence_bar:g}"
+    left_out = exclusions_mark(project)
+    return f"{newest}/{withdrawn and withdrawn.timestamp()}/{decided}/{taken_back}/{undone}/{project.confidence_bar:g}/{left_out}"
 
 
 def _read(stored: ReliabilityEstimate) -> Estimate:

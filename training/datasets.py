@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from annotate.consensus import Settlement, Triple, settle
+from annotate.exclusions import excluded_people
 from annotate.formats import trl
 from annotate.models import Judgement, Project, User
 from annotate.models.comparison import Purpose
@@ -141,6 +142,8 @@ def create_dataset(
     try:
         hashes = {split: _write(partial / name, settlement, split) for split, name in FILES.items()}
         kept = filters.as_json() | _how(project, settlement) | ({"start": start.number} if filters.fresh and start else {})
+        if excluded := excluded_people(project):
+            kept["people_left_out"] = len(excluded)
         return _record(project, by, settlement, partial, hashes, kept)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

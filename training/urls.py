@@ -3,11 +3,12 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, evaluations, leaderboard, project, runs, train, versions
+from training.views import endpoints, evaluations, leaderboard, people, project, runs, train, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
     path("projects/<slug:slug>/train/", train.train, name="train"),
+    path("projects/<slug:slug>/members/<int:user_id>/", people.member, name="member"),
     path("projects/<slug:slug>/settings/", project.project_settings, name="project_settings"),
     path("projects/<slug:slug>/runs/", runs.runs, name="runs"),
     path("projects/<slug:slug>/runs/compare/", runs.runs_compare, name="runs_compare"),

@@ -6,7 +6,7 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ..access import Right, find_membership, is_allowed
+from ..access import Right, find_membership, why_refused
 from ..models import Token
 from ..models.project import Role
 from ..models.token import Scope
@@ -42,8 +42,8 @@ class ProjectPermission(SignedIn):
         except Http404 as error:
             raise NotFound(str(error)) from None
         request.project, request.role = membership.project, Role(membership.role)
-        if not is_allowed(request.role, right_of(request.method, view)):
-            raise PermissionDenied(f"Your role in this project ({request.role.label}) does not allow this.")
+        if refusal := why_refused(membership, right_of(request.method, view)):
+            raise PermissionDenied(refusal)
         return True
 
 

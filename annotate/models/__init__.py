@@ -3,6 +3,7 @@
 from .assignment import Assignment
 from .comparison import Comparison
 from .completion import Completion
+from .exclusion import Exclusion
 from .gold import GoldAnswer
 from .guidelines import GuidelinesEdition
 from .handout import Handout
@@ -23,6 +24,7 @@ __all__ = [
     "Completion",
     "Decision",
     "Dispute",
+    "Exclusion",
     "GoldAnswer",
     "GuidelinesEdition",
     "Handout",

@@ -26,8 +26,7 @@ class GoldAnswer(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(low__gte=WORST, high__lte=BEST, low__lte=F("high"))
-                | Q(low=None, high=None, accepts_both_bad=True),
+                condition=Q(low__gte=WORST, high__lte=BEST, low__lte=F("high")) | Q(low=None, high=None, accepts_both_bad=True),
                 name="gold_accepts_something",
                 violation_error_message="A known answer accepts a range of answers, or that both are bad.",
             ),

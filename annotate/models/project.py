@@ -207,6 +207,7 @@ class Membership(models.Model):
     role = models.CharField(max_length=20, choices=Role.choices)
     joined_at = models.DateTimeField(auto_now_add=True)
     calibration = models.CharField(max_length=10, choices=Calibration.choices, blank=True, help_text="Empty until it is known.")
+    suspended_at = models.DateTimeField(null=True, blank=True, help_text="Since then they get no work here; the account stays.")
     guidelines_read = models.ForeignKey(
         GuidelinesEdition, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The newest they opened."
     )

@@ -8,11 +8,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ..access import ProjectRequest, project_view
-from ..forms import NewMemberForm, RoleForm
+from ..exclusions import exclude_person, lift_exclusion
+from ..forms import ExclusionForm, NewMemberForm, RoleForm
+from ..member_activity import list_activity
 from ..member_links import create_link_for_member
-from ..members import MemberRefused, add_member, change_role, remove_member
+from ..members import MemberRefused, add_member, change_role, end_suspension, find_person, remove_member, suspend_member
 from ..models import Membership
 from ..models.project import Role
+from ..pictures import range_of
 
 
 @never_cache
@@ -68,6 +71,48 @@ def member_remove(request: ProjectRequest, user_id: int) -> HttpResponse:
     return redirect("projects") if membership.user_id == request.user.pk else redirect("members", request.project.slug)
 
 
+@require_POST
+@project_view(may="may_manage")
+def member_suspend(request: ProjectRequest, user_id: int) -> HttpResponse:
+    """`suspended` = "1" suspends, anything else ends it."""
+    membership = find_member(request, user_id)
+    suspends = request.POST.get("suspended") == "1"
+    try:
+        (suspend_member if suspends else end_suspension)(project=request.project, user=membership.user, by=request.role)
+    except MemberRefused as refusal:
+        messages.error(request, refusal.message)
+    else:
+        name = membership.user.get_full_name()
+        messages.success(
+            request, f"{name} is suspended and gets no more pairs." if suspends else f"{name} can go on with the work."
+        )
+    return redirect("member", request.project.slug, user_id)
+
+
+@require_POST
+@project_view(may="may_manage")
+def member_exclude(request: ProjectRequest, user_id: int) -> HttpResponse:
+    person = find_person(project=request.project, user_id=user_id)
+    form = ExclusionForm(request.POST)
+    if not form.is_valid():
+        messages.error(
+            request, f"Nothing was changed: {' '.join(form.errors.get('why', []))} “{request.POST.get('why', '')[:300]}”"
+        )
+    else:
+        exclude_person(project=request.project, person=person, by=request.user, **form.cleaned_data)
+        messages.success(request, f"The judgements of {person.get_full_name()} are left out of everything made from now on.")
+    return redirect("member", request.project.slug, user_id)
+
+
+@require_POST
+@project_view(may="may_manage")
+def member_include(request: ProjectRequest, user_id: int) -> HttpResponse:
+    person = find_person(project=request.project, user_id=user_id)
+    if lift_exclusion(project=request.project, person=person, by=request.user):
+        messages.success(request, f"The judgements of {person.get_full_name()} count again, from the next dataset on.")
+    return redirect("member", request.project.slug, user_id)
+
+
 def show_link(request: ProjectRequest, membership: Membership, added: bool = False) -> HttpResponse:
     person = membership.user
     try:
@@ -87,7 +132,7 @@ def find_member(request: ProjectRequest, user_id: int) -> Membership:
 def render_members(request: ProjectRequest, form: NewMemberForm, status: int = 200, **context: object) -> HttpResponse:
     context |= {
         "form": form,
-        "memberships": request.project.memberships.select_related("user").order_by("joined_at", "pk"),
+        "activity": [(each, range_of(each.agreeing)) for each in list_activity(request.project)],
         "roles": Role.choices,
     }
     return render(request, "annotate/members.html", context, status=status)

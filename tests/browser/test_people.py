@@ -24,6 +24,16 @@ def test_axe_has_nothing_to_say(page, sign_in, owner, annotator, project, no_vio
         page.goto(address)
         no_violations(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.goto(f"/projects/taste/members/{annotator.pk}/")
+    no_violations(page)
+    page.get_by_label("Why").fill("Clicked at random")
+    page.get_by_role("button", name="Leave their judgements out").click()
+    page.get_by_role("button", name="Suspend").click()
+    expect(page.get_by_role("button", name="Let them count again")).to_be_visible()
+    no_violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.goto("/projects/taste/members/")
+    no_violations(page)
     page.get_by_role("button", name="New sign-in link for anna").click()
     expect(page.get_by_label("Sign-in link", exact=True)).to_be_visible()
     page.locator(".bar-end summary").click()
