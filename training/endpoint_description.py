@@ -1,10 +1,10 @@
 """What an endpoint is like, as its answers show it: there are no weights to look into."""
 
-import statistics
 from collections.abc import Callable, Sequence
 
 from annotate.models import Completion, Prompt
 from annotate.models.completion import FinishReason
+from training.answer_figures import figures_of_answers
 from training.chat import Client, Question, Reply
 from training.endpoint_pool import ask_all
 from training.endpoint_probe import ensure_tested
@@ -36,10 +36,11 @@ def describe_endpoint(
             answers += reply.answers[:1] if isinstance(reply, Reply) else ()
     if not answers:
         return {}
-    return {
-        "mean_tokens": round(statistics.fmean(answer.token_count for answer in answers), 2),
-        "ended_share": round(statistics.fmean(answer.finish_reason == FinishReason.STOP for answer in answers), 4),
-    }
+    return figures_of_answers(
+        [answer.text for answer in answers],
+        [answer.token_count for answer in answers],
+        [answer.finish_reason == FinishReason.STOP for answer in answers],
+    )
 
 
 def _store(version: Version, prompt: Prompt, reply: Reply) -> None:

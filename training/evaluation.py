@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from annotate.models import Completion, Project, Prompt
 from annotate.models.completion import FinishReason
+from training.answer_figures import figures_of_answers
 from training.endpoint_description import describe_endpoint
 from training.models import Version
 from training.sampling import Messages, Policy, Request, Sample, encode_prompt, load_policy, sample, score
@@ -25,7 +26,8 @@ def describe_version(*, version: Version, policy: Policy | None = None, check: C
     """Greedy answers to fixed held-out prompts, as completions, and figures in `metrics`; of its parent too.
 
     `mean_tokens` and `ended_share` (answers that end by themselves) are means over DRAWN_PROMPTS held-out prompts,
-    answered as the project samples; `kl` is the distance from the base on them (`kl_estimate`), with `kl_error`.
+    answered as the project samples, with what else such a draw tells (`figures_of_answers`); `kl` is the distance from the
+    base on them (`kl_estimate`), with `kl_error`, and `kl_reference` that from the run's reference, if it is another.
     What is there already is kept: a second call does nothing. `check` is called before each token: to stop by raising.
     """
     if version.parent and "described_at" not in version.parent.metrics:
@@ -88,19 +90,26 @@ def _figures(version: Version, policy: Policy, prompts: Sequence[Messages], chec
     good = [answer for answer in answers if not answer.error]
     if not good:
         return {}
-    figures = {
-        "mean_tokens": round(statistics.fmean(answer.token_count for answer in good), 2),
-        "ended_share": round(statistics.fmean(answer.finish_reason == FinishReason.STOP for answer in good), 4),
-    }
+    figures = figures_of_answers(
+        [answer.text for answer in good],
+        [answer.token_count for answer in good],
+        [answer.finish_reason == FinishReason.STOP for answer in good],
+    )
     if version.parent:
-        base = base_of(version)
-        against = load_policy(base.path, serve_dtype=base.serve_dtype)
-        if (project.temperature, project.top_p) == (1.0, 1.0):  # then these answers are draws from the policy itself
-            kl = kl_of(policy, against, prompts, answers)
-        else:
-            kl = kl_estimate(policy, against, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens, check=check)
-        figures |= {"kl": round(kl.mean, 4)} | ({"kl_error": round(kl.error, 4)} if kl.count > 1 else {})
+        if (project.temperature, project.top_p) != (1.0, 1.0):  # else these answers are draws from the policy itself
+            answers = draw(policy, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens, check=check)
+        for name, other in measured_against(version).items():
+            kl = kl_of(policy, load_policy(other.path, serve_dtype=other.serve_dtype), prompts, answers)
+            figures |= {name: round(kl.mean, 4)} | ({f"{name}_error": round(kl.error, 4)} if kl.count > 1 else {})
     return figures
+
+
+def measured_against(version: Version) -> dict[str, Version]:
+    """`kl`: the base model; `kl_reference`: the reference of its run, where that is another."""
+    found = {"kl": base_of(version)}
+    if version.run_id and version.run.reference_id != found["kl"].pk:
+        found["kl_reference"] = version.run.reference
+    return {name: other for name, other in found.items() if not other.is_endpoint}
 
 
 def base_of(version: Version) -> Version:
@@ -142,9 +151,16 @@ def kl_estimate(
     Drawn at temperature 1 from the whole vocabulary, else it would be another distribution's distance. Answers cut at
     the limit count as far as they go. Unbiased; its error is that of a mean.
     """
-    requests = [Request(messages, seed + place, max_new_tokens=max_new_tokens) for place, messages in enumerate(prompts)]
-    answers = sample(policy.model, policy.tokenizer, requests, before_each=check)
+    answers = draw(policy, prompts, seed=seed, max_new_tokens=max_new_tokens, check=check)
     return kl_of(policy, against, prompts, answers)
+
+
+def draw(
+    policy: Policy, prompts: Sequence[Messages], *, seed: int, max_new_tokens: int, check: Callable[[], None] = lambda: None
+) -> list[Sample]:
+    """One y ~ π for each prompt."""
+    requests = [Request(messages, seed + place, max_new_tokens=max_new_tokens) for place, messages in enumerate(prompts)]
+    return sample(policy.model, policy.tokenizer, requests, before_each=check)
 
 
 def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers: Sequence[Sample]) -> Estimate:

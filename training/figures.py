@@ -19,6 +19,12 @@ class Figures:
     ended_share: float | None
     kl: float | None
     kl_error: float | None
+    mean_tokens_error: float | None = None  # ± of a 95 % interval, as all that end so
+    ended_interval: str = ""
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+    kl_reference: float | None = None  # None also where the reference is the base
+    kl_reference_error: float | None = None
     length_share: float = 0.0  # of the longest mean length among those shown with it
 
     @property
@@ -54,5 +60,11 @@ def _figures(version: Version, longest: float) -> Figures:
         ended_share=metrics.get("ended_share"),
         kl=metrics.get("kl"),
         kl_error=Z95 * metrics["kl_error"] if "kl_error" in metrics else None,
+        mean_tokens_error=Z95 * metrics["mean_tokens_error"] if "mean_tokens_error" in metrics else None,
+        ended_interval=interval_of(metrics.get("ended_share"), metrics.get("drawn", 0)),
+        distinct_1=metrics.get("distinct_1"),
+        distinct_2=metrics.get("distinct_2"),
+        kl_reference=metrics.get("kl_reference"),
+        kl_reference_error=Z95 * metrics["kl_reference_error"] if "kl_reference_error" in metrics else None,
         length_share=(tokens or 0) / longest if longest else 0.0,
     )

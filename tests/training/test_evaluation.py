@@ -9,8 +9,10 @@ from annotate.models import Completion
 from annotate.models.prompt import Split
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
+from tests.training.rows import make_trained
 from training import evaluation
-from training.evaluation import describe_version, kl_estimate, mean_and_error
+from training.answer_figures import distinct, figures_of_answers
+from training.evaluation import describe_version, kl_estimate, mean_and_error, measured_against
 from training.sampling import load_policy
 
 
@@ -34,6 +36,25 @@ def test_a_version_and_its_parent_are_described_on_the_same_held_out_prompts(bas
     assert child.metrics["kl"] > 0 and child.metrics["kl_error"] > 0 and "kl" not in base.metrics
     assert set(base.completions.values_list("prompt", flat=True)) == set(child.completions.values_list("prompt", flat=True))
     assert Completion.objects.count() == 2 * evaluation.SHOWN_PROMPTS
+
+
+@pytest.mark.torch
+def test_a_grandchild_is_measured_against_the_base_and_its_reference(base, heldout, var_dir) -> None:
+    for name, seed in (("child", 1), ("grandchild", 2)):
+        make_tiny_model(var_dir / "models" / name, seed=seed)
+    child = make_trained(base.project, base, directory="models/child")
+    grandchild = make_trained(base.project, child, directory="models/grandchild")
+    assert measured_against(child) == {"kl": base} and measured_against(grandchild) == {"kl": base, "kl_reference": child}
+    base.project.temperature = 0.7
+    base.project.save()
+    describe_version(version=grandchild)
+    found = grandchild.metrics
+    assert found["kl"] > 0 and found["kl_reference"] > 0 and found["kl"] != found["kl_reference"]
+    assert found["kl_reference_error"] > 0 and found["mean_tokens_error"] >= 0 and found["drawn"] == 10
+    assert 0 < found["distinct_1"] <= found["distinct_2"] <= 1
+    policy, prompts = load_policy(grandchild.path), [prompt.messages for prompt in evaluation.fixed_prompts(base.project, 16)]
+    expected = kl_estimate(policy, load_policy(child.path), prompts, seed=grandchild.pk, max_new_tokens=12)
+    assert found["kl_reference"] == pytest.approx(expected.mean, abs=1e-4)
 
 
 @pytest.mark.torch
@@ -75,6 +96,19 @@ def test_kl_from_itself_is_nothing_and_from_another_is_positive(base, var_dir) -
     assert apart.mean > 3 * apart.error > 0
     assert apart == kl_estimate(policy, other, prompts, max_new_tokens=8)
     assert apart != kl_estimate(policy, other, prompts, max_new_tokens=8, seed=99)
+
+
+def test_how_varied_answers_are() -> None:
+    assert distinct(["a b a"], 1) == pytest.approx(2 / 3) and distinct(["a b a"], 2) == 1.0
+    assert distinct(["A b.", "a B."], 1) == 0.5 and distinct(["A b.", "a B."], 2) == 0.5
+    assert distinct(["word"], 2) is None and distinct([], 1) is None
+
+
+def test_figures_of_answers_by_hand() -> None:
+    found = figures_of_answers(["a b", "a"], [2, 4], [True, False])
+    assert found == {
+        "drawn": 2, "mean_tokens": 3.0, "mean_tokens_error": 1.0, "ended_share": 0.5, "distinct_1": 0.6667, "distinct_2": 1.0,
+    }  # fmt: skip
 
 
 def test_the_error_of_a_mean() -> None:
