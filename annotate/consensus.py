@@ -20,6 +20,7 @@ from .models.judgement import Outcome
 from .models.project import Consensus
 from .models.prompt import Split
 from .models.scale import Grades
+from .models.voters import by_voters
 from .reliability import reliability_in
 from .verdicts import RULES, WAITS, Made, NoTriple, Rule, Verdict, Vote, by_reliability, settled
 
@@ -139,7 +140,7 @@ def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, An
 
     A settled one comes even if none of its judgements counts.
     """
-    counts = chosen.votes & Q(withdrawn_at=None)
+    counts = chosen.votes & Q(withdrawn_at=None) & by_voters()
     is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("comparison_id")))
     rows = (
         Judgement.objects.filter(
@@ -227,7 +228,7 @@ def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) 
 
 def _count_withdrawn(project: Project, chosen: Chosen) -> int:
     """Comparisons that were judged once, of which no judgement stands, and which nobody has settled."""
-    judgements = Judgement.objects.for_training().filter(chosen.pairs, chosen.votes, comparison=OuterRef("pk"))
+    judgements = Judgement.objects.for_training().filter(chosen.pairs, chosen.votes, by_voters(), comparison=OuterRef("pk"))
     settlements = Decision.objects.settlements().filter(comparison=OuterRef("pk"))
     comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
     return comparisons.filter(Exists(judgements), ~Exists(judgements.standing()), ~Exists(settlements)).count()

@@ -40,7 +40,7 @@ def note_disputes(comparison_ids: Iterable[int]) -> None:
     comparisons = {comparison.pk: comparison for comparison in found}
     given: defaultdict[int, list[str]] = defaultdict(list)
     flagged: set[int] = set()
-    standing = Judgement.objects.standing().for_training().filter(comparison__in=comparisons)
+    standing = Judgement.objects.voting().for_training().filter(comparison__in=comparisons)
     for pk, outcome, flags in standing.values_list("comparison_id", "outcome", "flags"):
         given[pk].append(Outcome(outcome))
         if flags:

@@ -64,6 +64,7 @@ def pseudonym(project: Project, who: int | str) -> str:
 JUDGEMENT = {
     "key": "key",
     "annotator": "annotator_id",
+    "is_ai": "annotator__is_ai",
     "outcome": "outcome",
     "strength": "strength",
     "swapped": "assignment__swapped",
@@ -110,7 +111,7 @@ def read_judged(*, project: Project, split: str = "") -> Iterator[JudgedComparis
 
 
 def _answer(row: dict[str, Any], project: Project, pseudonyms: dict[int, str]) -> Answer:
-    who = row["annotator"]
+    who, is_ai = row["annotator"], row.pop("is_ai")
     if who not in pseudonyms:
-        pseudonyms[who] = pseudonym(project, who)
+        pseudonyms[who] = ("ai-" if is_ai else "") + pseudonym(project, who)
     return Answer(**row | {"key": str(row["key"]), "annotator": pseudonyms[who], "outcome": Outcome(row["outcome"])})

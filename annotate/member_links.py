@@ -13,6 +13,8 @@ def create_link_for_member(*, membership: Membership, by: User) -> str:
     the link could do all that this person may do. Their own link anybody may have.
     """
     person = membership.user
+    if person.is_ai:
+        raise MemberRefused("no_sign_in", f"{person.get_full_name()} is an AI annotator: it judges by itself and never signs in.")
     if person.pk != by.pk:
         own = dict(Membership.objects.filter(user=by).values_list("project_id", "role"))
         for project_id, role in Membership.objects.filter(user=person).values_list("project_id", "role"):

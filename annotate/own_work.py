@@ -149,7 +149,7 @@ def _agreement(own: QuerySet[Judgement], annotator: User) -> tuple[int, int] | N
     done = own.filter(comparison__state=ComparisonState.DONE).order_by("-created_at")
     newest = list(done.values_list("comparison_id", flat=True)[:AGREEMENT_OVER])
     units: defaultdict[int, dict[int, str]] = defaultdict(dict)
-    answers = Judgement.objects.standing().filter(comparison__in=newest)
+    answers = Judgement.objects.voting().filter(comparison__in=newest)
     for comparison, person, outcome in answers.values_list("comparison_id", "annotator_id", "outcome"):
         units[comparison][person] = outcome
     shared = against_the_others(unit for unit in units.values() if len(unit) > 1).get(annotator.pk)

@@ -3,6 +3,8 @@
     free_places = judgements required − standing judgements − leases that have not been released   (never below 0)
     and none, if a manager has settled the comparison
 
+An AI annotator whose judgements do not count (`annotate.models.voters`) takes no place.
+
 What keeps it exact: whoever adds, ends or changes an assignment or a judgement holds the lock of its comparison's
 row, and counts again before letting go. On SQLite that lock is the immediate transaction.
 
@@ -18,6 +20,7 @@ from django.db.models.functions import Coalesce, Greatest
 from .models import Assignment, Comparison, Decision, Judgement
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState, Purpose
+from .models.voters import by_voters
 
 
 def lock_comparison(comparison_id: int) -> Comparison:
@@ -43,8 +46,8 @@ def recount_places(comparison_ids: Iterable[int]) -> None:
     judged after all (late) is open for the judgements it still lacks. A settled one is done, whatever it has. Gold is open to
     everybody, once each, and what is answered as gold takes no place: so it can be gold for a time and go on as before.
     """
-    standing = _number_of(Judgement.objects.standing().for_training())
-    leased = _number_of(Assignment.objects.filter(state=AssignmentState.LEASED, is_gold=False))
+    standing = _number_of(Judgement.objects.voting().for_training())
+    leased = _number_of(Assignment.objects.filter(by_voters(), state=AssignmentState.LEASED, is_gold=False))
     judged_since = Q(state=ComparisonState.RETIRED, n_standing__gt=0)
     is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("pk")))
     counted = Comparison.objects.filter(pk__in=comparison_ids)

@@ -17,7 +17,7 @@ from .lanes import Lane, draw_lanes, in_one_order, only_gold
 from .models import Assignment, Comparison, Completion, Handout, Membership, Project, User
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState, Purpose
-from .models.project import Role
+from .models.project import AiJudgements, Role
 from .places import lock_comparison, lock_if_free, recount_places
 from .refusals import JudgementRefused
 from .texts import storable
@@ -104,8 +104,9 @@ def _take_first(candidates: QuerySet[Comparison], *, project: Project, annotator
     elif assignment.state != AssignmentState.EXPIRED:
         return None
     assignment.is_gold = comparison.purpose == Purpose.GOLD  # which takes no place
+    place = 0 if annotator.is_ai and project.ai_judgements != AiJudgements.COUNT else 1
     still = Comparison.objects.claimable().filter(pk=comparison.pk, purpose=comparison.purpose)
-    taken = still.exists() if assignment.is_gold else still.update(free_places=F("free_places") - 1)
+    taken = still.exists() if assignment.is_gold else still.update(free_places=F("free_places") - place)
     if not taken:  # a place is never taken on the lock's word alone
         return None
     assignment.leased_at = timezone.now()

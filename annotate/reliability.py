@@ -138,7 +138,7 @@ def is_current(stored: ReliabilityEstimate) -> bool:
 def refresh_estimate(*, project: Project) -> ReliabilityEstimate:
     """Estimates anew, keeps that, and brings the disputes of low confidence up to date."""
     mark = mark_of(project)
-    votes = Judgement.objects.standing().for_training().filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
+    votes = Judgement.objects.voting().for_training().filter(comparison__project=project, comparison__purpose=Purpose.TRAIN)
     votes = votes.exclude(annotator__in=excluded_people(project))
     rows = votes.order_by("comparison_id", "pk").values_list("comparison_id", "annotator_id", "outcome")
     given = list(rows.iterator(chunk_size=5000))
@@ -159,7 +159,7 @@ def refresh_estimate(*, project: Project) -> ReliabilityEstimate:
 
 
 def mark_of(project: Project) -> str:
-    """Changes whenever a judgement or a settlement is added or taken away, or somebody is left out or let in."""
+    """Changes with each judgement or settlement that is added or taken away, and with whose judgements count."""
     judgements = Judgement.objects.filter(comparison__project=project)
     newest = judgements.order_by("-pk").values_list("pk", flat=True).first()
     withdrawn = (
@@ -169,8 +169,8 @@ def mark_of(project: Project) -> str:
     decided = decisions.order_by("-pk").values_list("pk", flat=True).first()
     taken_back = decisions.filter(taken_back_at__isnull=False).count()
     undone = project.imports.filter(undone_at__isnull=False).count()
-    left_out = exclusions_mark(project)
-    return f"{newest}/{withdrawn and withdrawn.timestamp()}/{decided}/{taken_back}/{undone}/{project.confidence_bar:g}/{left_out}"
+    counted = f"{project.confidence_bar:g}/{exclusions_mark(project)}/{project.ai_judgements}"
+    return f"{newest}/{withdrawn and withdrawn.timestamp()}/{decided}/{taken_back}/{undone}/{counted}"
 
 
 def _read(stored: ReliabilityEstimate) -> Estimate:

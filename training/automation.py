@@ -22,10 +22,11 @@ from annotate.models import Comparison, Project, SentOnce
 from training import jobs, tasks, upkeep
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting, Version
 from training.models.job import JobState
 from training.registry import serving_version
 from training.rewards import score_what_is_new
+from training.sittings import seat_ai_annotators
 from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
-        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, enqueue_waiting_jobs,
-        count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks, prune_what_programs_asked,
+        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, seat_ai_annotators,
+        enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks,
+        prune_what_programs_asked,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -158,7 +160,7 @@ def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
     kinds = {
         Generation: tasks.generate, Run: tasks.train, Evaluation: tasks.evaluate, Scoring: tasks.score_comparisons,
-        Inquiry: tasks.answer_inquiry,
+        Inquiry: tasks.answer_inquiry, Sitting: tasks.sit,
     }  # fmt: skip
     for kind, task in kinds.items():
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):

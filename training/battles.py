@@ -36,7 +36,7 @@ UNKNOWN = Q(comparison__first__version=None, comparison__first__model_name="") |
 
 def standing_judgements(project: Project):
     """Those that can be battles: of people's choosing, so not of pairs with a known answer."""
-    return Judgement.objects.standing().filter(comparison__project=project).exclude(comparison__purpose=Purpose.GOLD)
+    return Judgement.objects.voting().filter(comparison__project=project).exclude(comparison__purpose=Purpose.GOLD)
 
 
 def read_battles(project: Project) -> Iterator[Battle]:

@@ -53,7 +53,7 @@ def judged_results(standing: Standing, *, only: str = "") -> list[Result]:
 def results_table(evaluation: Evaluation, results: Sequence[Result]) -> list[Row]:
     """Two queries."""
     wanted = evaluation.pairs.select_related("prompt", "candidate", "opponent", "comparison")
-    judgements = Judgement.objects.standing().filter(comparison__evaluation_pair__evaluation=evaluation)
+    judgements = Judgement.objects.voting().filter(comparison__evaluation_pair__evaluation=evaluation)
     if len(results) <= FEW:
         wanted = wanted.filter(pk__in=[result.pair_id for result in results])
         judgements = judgements.filter(comparison__evaluation_pair__in=[result.pair_id for result in results])

@@ -11,11 +11,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting
 from training.models.job import Job, JobState
 
 J = TypeVar("J", bound=Job)
-JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Scoring, Inquiry)
+JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Scoring, Inquiry, Sitting)
 
 
 class LostClaim(Exception):

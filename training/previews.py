@@ -21,7 +21,7 @@ def kept_preview(
     after whose dataset a judgement is new."""
     start = start if filters.fresh else None
     told = [
-        project.pk, filters.consensus or project.consensus, project.least_grade, mark_of(project),
+        project.pk, filters.consensus or project.consensus, project.least_grade, project.ai_judgements, mark_of(project),
         since and since.pk, filters.as_json(), start and start.pk,
     ]  # fmt: skip
     key = "preview:" + hashlib.sha256(json.dumps(told).encode()).hexdigest()

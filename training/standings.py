@@ -122,7 +122,7 @@ def read_results(evaluation: Evaluation) -> tuple[list[Result], int, int]:
 def values_of_comparisons(evaluation: Evaluation) -> dict[int, tuple[float, datetime]]:
     """For each judged comparison, what share of its judgements prefers the candidate, and when the last came."""
     rows = (
-        Judgement.objects.standing()
+        Judgement.objects.voting()
         .filter(comparison__evaluation_pair__evaluation=evaluation)
         .values_list(
             "comparison_id", "outcome", "created_at", "comparison__first_id", "comparison__evaluation_pair__candidate_id"

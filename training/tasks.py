@@ -25,6 +25,14 @@ def generate(generation_id: int) -> None:
         run_generation(generation_id, check=check)
 
 
+@task(queue_name=GPU, priority=5)  # people's pairs are written first
+def sit(sitting_id: int) -> None:
+    with stoppable() as check:
+        from training.sittings import run_sitting
+
+        run_sitting(sitting_id, check=check)
+
+
 @task(queue_name=GPU, priority=20)  # first: the version it makes writes the pairs that are worth judging next
 def train(run_id: int) -> None:
     from training.supervision import run_training

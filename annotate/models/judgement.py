@@ -10,6 +10,7 @@ from .comparison import Comparison
 from .guidelines import GuidelinesEdition
 from .people import User
 from .preference_import import PreferenceImport
+from .voters import by_voters
 
 
 class Outcome(models.TextChoices):
@@ -33,6 +34,10 @@ class JudgementQuerySet(models.QuerySet):
     def for_training(self):
         """Not given to a known answer: only these say what people prefer, whatever their comparison is by now."""
         return self.filter(assignment__is_gold=False)
+
+    def voting(self):
+        """Standing, and of somebody whose judgements count."""
+        return self.standing().filter(by_voters())
 
 
 class Judgement(models.Model):

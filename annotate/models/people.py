@@ -11,6 +11,7 @@ class User(AbstractUser):
 
     first_name = last_name = None
     name = models.CharField(max_length=100, blank=True, help_text="How others see you; the user name if empty.")
+    is_ai = models.BooleanField(default=False, help_text="A language model that judges. It never signs in.")
 
     break_minutes = models.PositiveSmallIntegerField(
         "Remind me of a break after", default=50, validators=[MaxValueValidator(480)], help_text="Minutes of work. 0: never."

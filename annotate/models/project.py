@@ -67,6 +67,14 @@ class Calibration(models.TextChoices):
     EXCUSED = "excused", "Goes on all the same"
 
 
+class AiJudgements(models.TextChoices):
+    """What the judgements of AI annotators are for."""
+
+    COUNT = "count", "Count like people's"
+    PRESORT = "presort", "Only sort the queue: people get the pairs first of which the AI is least sure"
+    IGNORE = "ignore", "None: AI annotators rest"
+
+
 class ProjectQuerySet(models.QuerySet):
     def current(self):
         """Not archived: work goes on in them."""
@@ -126,6 +134,8 @@ class Project(models.Model):
     )
     calibration_bar = models.FloatField(default=0.7, validators=SHARE, help_text="The share of them that must be right.")
     calibration_stops = models.BooleanField(default=False, help_text="Below the bar, nothing more is handed out.")
+
+    ai_judgements = models.CharField(max_length=10, choices=AiJudgements.choices, default=AiJudgements.COUNT)
 
     # generating
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])

@@ -1,5 +1,6 @@
 """The rows of the training half: one file per noun (see docs/architecture.md for the words)."""
 
+from .ai_annotator import AiAnnotator, AiVerdict, Rubric, Sitting
 from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
@@ -12,6 +13,6 @@ from .scoring import Score, Scoring
 from .version import Promotion, Version
 
 __all__ = [
-    "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Inquiry", "Leaderboard", "Machine", "Promotion", "Run",
-    "RunEvent", "Score", "Scoring", "Version",
+    "AiAnnotator", "AiVerdict", "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Inquiry", "Leaderboard",
+    "Machine", "Promotion", "Rubric", "Run", "RunEvent", "Score", "Scoring", "Sitting", "Version",
 ]  # fmt: skip
