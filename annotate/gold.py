@@ -7,20 +7,19 @@ between and after stays told apart by its assignment (`is_gold`).
 from collections import defaultdict
 
 from django.db import transaction
-from django.db.models import F
 
 from .disputes import note_disputes
+from .gold_places import places_of
 from .models import Assignment, Comparison, Dispute, GoldAnswer, Judgement, Project, User
 from .models.comparison import Purpose
 from .models.gold import BEST, WORST
 from .models.judgement import Outcome
-from .models.scale import RANKS, Grades
+from .models.scale import Grades
 from .places import lock_comparison, recount_places
 from .quality import Share
 from .texts import storable
 
 MAX_REASON = 2000
-WORDS_OF = {rank: words for words, rank in RANKS.items()}
 
 
 class GoldRefused(Exception):
@@ -119,30 +118,19 @@ def count_right(*, project: Project, annotator: User, first: int) -> Share:
 # -- in words ----------------------------------------------------------------------------------------------
 
 
-def expected_in_words(answer: GoldAnswer, *, swapped: bool = False) -> str:
-    """What is right, with the first completion as A: "A better or significantly better", "Tie to B slightly better"."""
+def expected_in_words(answer: GoldAnswer, *, grades: Grades, swapped: bool = False) -> str:
+    """What is right, in the words of a scale's buttons, with the first completion as A (as B if `swapped`).
+
+    "A better or A significantly better"; "Tie to B better"; "Both bad".
+    """
     said = []
     if answer.low is not None:
         low, high = (-answer.high, -answer.low) if swapped else (answer.low, answer.high)
-        said.append(_range_in_words(low, high))
+        right = [place.label for place in places_of(grades) if place.low <= high and low <= place.high]
+        said.append(f"{right[0]} to {right[-1]}" if len(right) > 2 else " or ".join(right))
     if answer.accepts_both_bad:
-        said.append("both bad")
-    words = ", or ".join(said)
-    return words[0].upper() + words[1:]
-
-
-def place_in_words(place: int) -> str:
-    """2 → "A slightly better"; 0 → "tie"; −3 → "B better"."""
-    return f"{'A' if place > 0 else 'B'} {WORDS_OF[abs(place)]}" if place else "tie"
-
-
-def _range_in_words(low: int, high: int) -> str:
-    for side, weakest, strongest in (("A", low, high), ("B", -high, -low)):
-        if (weakest, strongest) == (1, BEST):
-            return f"{side} better, however much"
-    if low == high:
-        return place_in_words(low)
-    return f"from {place_in_words(high)} to {place_in_words(low)}"
+        said.append("both bad" if said else "Both bad")
+    return ", or ".join(said)
 
 
 def feedback_on(judgement: Judgement) -> dict[str, str | bool] | None:
@@ -156,24 +144,10 @@ def feedback_on(judgement: Judgement) -> dict[str, str | bool] | None:
         return None
     return {
         "right": is_right(answer, outcome=judgement.outcome, strength=judgement.strength, grades=assignment.grades),
-        "expected": expected_in_words(answer, swapped=assignment.swapped),
+        "expected": expected_in_words(answer, grades=Grades(assignment.grades), swapped=assignment.swapped),
         "reason": answer.reason,
         "prompt": assignment.comparison.prompt.last_message[:120],
     }
-
-
-# -- lists -------------------------------------------------------------------------------------------------
-
-
-def suggested(project: Project):
-    """Done training comparisons that two people or more have judged alike, those with most judgements first."""
-    return project.comparisons.for_training().unanimous().select_related("prompt", "first", "second").order_by("-votes", "pk")
-
-
-def gold_of(project: Project):
-    found = project.comparisons.filter(purpose=Purpose.GOLD)
-    newest = F("gold__marked_at").desc(nulls_last=True)
-    return found.select_related("prompt", "first", "second", "gold__by").order_by(newest, "pk")
 
 
 def is_told(assignment: Assignment) -> bool:

@@ -30,7 +30,7 @@ def open_to_hand_out(project: Project, *, containing: str = "") -> QuerySet[Comp
     """Training comparisons with a free place that are with nobody in particular, best first."""
     found = Comparison.objects.claimable().for_training().filter(project=project, handout=None)
     if containing:
-        found = found.filter(prompt__messages__icontains=containing)
+        found = found.whose_prompt_contains(containing)
     return found.order_by("-priority", "round", "id")
 
 

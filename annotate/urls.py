@@ -4,7 +4,21 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from .api.urls import urlpatterns as api
-from .views import compare, data, guidelines, invitations, members, own_work, pause, people, projects, quality, review, tokens
+from .views import (
+    compare,
+    data,
+    gold,
+    guidelines,
+    invitations,
+    members,
+    own_work,
+    pause,
+    people,
+    projects,
+    quality,
+    review,
+    tokens,
+)
 
 urlpatterns = [
     path("", projects.projects, name="projects"),
@@ -31,6 +45,12 @@ urlpatterns = [
     path("projects/<slug:slug>/mine/", own_work.own_work, name="own_work"),
     path("projects/<slug:slug>/mine/<uuid:assignment>/", own_work.own_judgement, name="own_judgement"),
     path("projects/<slug:slug>/mine/<uuid:assignment>/take-up/", own_work.own_take_up, name="own_take_up"),
+    path("projects/<slug:slug>/gold/", gold.gold, name="gold"),
+    path("projects/<slug:slug>/gold/<int:comparison>/", gold.gold_pair, name="gold_pair"),
+    path("projects/<slug:slug>/gold/<int:comparison>/unmark/", gold.gold_unmark, name="gold_unmark"),
+    path("projects/<slug:slug>/gold/people/<int:user_id>/excuse/", gold.gold_excuse, name="gold_excuse"),
+    path("projects/<slug:slug>/batches/", gold.handouts, name="handouts"),
+    path("projects/<slug:slug>/batches/<int:number>/release/", gold.handout_release, name="handout_release"),
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
     path("projects/<slug:slug>/review/", review.review, name="review"),

@@ -1,9 +1,10 @@
 """Comparisons: two completions of one prompt, waiting for judgements."""
 
+import json
 import random
 from collections import Counter
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 
 from .completion import Completion
@@ -40,6 +41,11 @@ class ComparisonQuerySet(models.QuerySet):
             outcomes=models.Count("judgements__outcome", filter=votes, distinct=True),
         )
         return counted.filter(votes__gte=2, outcomes=1)
+
+    def whose_prompt_contains(self, text: str):
+        """In whatever case. The text is looked for as it stands in the stored JSON."""
+        needle = json.dumps(text, ensure_ascii=connection.vendor == "sqlite")[1:-1]
+        return self.filter(prompt__messages__icontains=needle)
 
     def rounds_of(self, prompts):
         """How many pairs each of the prompts has: the `round` of its next one. Retired ones are as good as none."""

@@ -12,11 +12,12 @@ from annotate.gold import (
     feedback_on,
     is_right,
     mark_gold,
-    suggested,
     unmark_gold,
 )
+from annotate.gold_lists import list_pairs
 from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, GoldAnswer, Judgement, Project
+from annotate.models.scale import Grades
 from annotate.quality import Share
 from annotate.queue import claim_comparison, skip_comparison
 from tests.builders import make_comparison, make_member
@@ -82,17 +83,23 @@ def test_on_four_grades_a_grade_stands_for_two():
 @pytest.mark.parametrize(
     ("low", "high", "both_bad", "swapped", "words"),
     [
-        (1, 4, False, False, "A better, however much"),
-        (1, 4, False, True, "B better, however much"),
-        (3, 4, False, False, "From A significantly better to A better"),
-        (-2, 0, True, False, "From tie to B slightly better, or both bad"),
-        (-2, 0, False, True, "From A slightly better to tie"),
+        (1, 4, False, False, "A significantly better to A slightly better"),
+        (1, 4, False, True, "B slightly better to B significantly better"),
+        (3, 4, False, False, "A significantly better or A better"),
+        (-2, 0, True, False, "Tie or B slightly better, or both bad"),
+        (-2, 0, False, True, "A slightly better or Tie"),
         (0, 0, False, False, "Tie"),
         (None, None, True, True, "Both bad"),
     ],
 )
 def test_expected_in_words(low, high, both_bad, swapped, words):
-    assert expected_in_words(GoldAnswer(low=low, high=high, accepts_both_bad=both_bad), swapped=swapped) == words
+    accepted = GoldAnswer(low=low, high=high, accepts_both_bad=both_bad)
+    assert expected_in_words(accepted, grades=Grades.SIX, swapped=swapped) == words
+
+
+@pytest.mark.parametrize(("low", "high", "words"), [(4, 4, "A better"), (1, 4, "A better"), (-1, 0, "Tie or B better")])
+def test_expected_in_the_words_of_two_grades(low, high, words):
+    assert expected_in_words(GoldAnswer(low=low, high=high), grades=Grades.TWO) == words
 
 
 def test_gold_goes_to_everybody_once_and_is_never_a_triple(gold_project, manager):
@@ -169,9 +176,9 @@ def test_suggested_are_those_that_all_agree_on(project, manager):
     for outcomes in (("first", "first"), ("first", "second")):
         for person, outcome in zip(people, outcomes, strict=True):
             answer(project, person, outcome)
-    assert list(suggested(project)) == [pairs[0]]
+    assert [row.comparison for row in list_pairs(project=project, show="suggested").rows] == [pairs[0]]
     mark_gold(comparison=pairs[0], low=1, high=4, by=manager)
-    assert list(suggested(project)) == []
+    assert list_pairs(project=project, show="suggested").rows == []
 
 
 # -- feedback ----------------------------------------------------------------------------------------------
@@ -188,7 +195,7 @@ def test_feedback_is_given_where_the_project_wants_it(client, gold_project, anno
     Project.objects.update(gold_feedback=True)
     told = client.post(url, sent, HTTP_ACCEPT="application/json").json()["feedback"]
     side = "B" if assignment.swapped else "A"
-    assert "Expected was another answer" in told and f"Expected: {side} better, however much" in told
+    assert "Expected was another answer" in told and f"Expected: {side} better." in told
     assert "The &lt;first&gt; is complete." in told
     page = client.post(url, sent, follow=True).content.decode()
     assert "The &lt;first&gt; is complete." in page and "<b>Expected was another answer.</b>" in page

@@ -44,6 +44,12 @@ TABLE = {
     "own_work": JUDGES["get"],
     "own_judgement": JUDGES["get"],
     "own_take_up": JUDGES["post"],
+    "gold": MANAGES["get"],
+    "gold_pair": MANAGES["get"],
+    "gold_unmark": MANAGES["post"],
+    "gold_excuse": MANAGES["post"],
+    "handouts": MANAGES["get"],
+    "handout_release": MANAGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
     "review": MANAGES["get"],
@@ -98,6 +104,8 @@ TABLE = {
 # The same address, another method.
 ALSO = [
     *API_ALSO,
+    ("gold_pair", MANAGES["post"]),
+    ("handouts", MANAGES["post"]),
     ("train", MANAGES["post"]),
     ("data_import", MANAGES["post"]),
     ("endpoint", MANAGES["post"]),
@@ -132,6 +140,7 @@ def place(db) -> dict[str, object]:
     make_run(project, base)
     make_evaluation(make_version(project, parent=base), base)
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
+    project.handouts.create(number=1, name="Batch", size=0)
     somebody = make_member(project, "annotator", "somebody")
     endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")
     project.invitations.create(number=1, token_sha256="0" * 64, by=somebody, expires_at=timezone.now())
