@@ -4,24 +4,24 @@ Each answer is stored as soon as it is there, and what is stored is used: an eva
 version that has answered a prompt with the same sampling settings before is not asked again.
 """
 
+import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
-from annotate.models import Comparison, Completion, Project, Prompt
+from annotate.models import Comparison, Completion, Prompt
 from annotate.models.comparison import Purpose
 from training import jobs
 from training.base_models import ModelError
+from training.best_of import Drawn, best_by_reward
 from training.endpoint_errors import EndpointError
 from training.endpoint_evaluation import answers_from_endpoint
-from training.filling import Interrupted, seed_of
+from training.filling import Interrupted, Pulse, required_now, seed_of
 from training.jobs import LostClaim
 from training.models import Evaluation, EvaluationPair, Version
-from training.sampling import Policy, Request, Sample, encode_prompt, load_policy, sample, score
+from training.sampling import Policy, Request, Sample, load_policy, sample
 from training.stopping import Stopped
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 BATCH = 16  # answers at once
 MOST_TRIES = 3  # to get an answer that is not empty
 ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
-
-Drawn = tuple[Request, Sample]
 
 
 def run_evaluation(evaluation_id: int, *, check: Callable[[], None] = lambda: None) -> None:
@@ -63,7 +61,7 @@ def write_answers(*, evaluation: Evaluation, check: Callable[[], None] = lambda:
     """Raises Interrupted (cancelled), LostClaim, ModelError, EndpointError, and what `check` raises."""
     prompts = choose_prompts(evaluation)
     jobs.heartbeat(job=evaluation, total=2 * len(prompts))
-    pulse = _pulse(evaluation, check)
+    pulse = Pulse(evaluation, check)
     refusals: list[str] = []
     theirs = _answers(evaluation, evaluation.opponent, prompts, 1, refusals, pulse)
     ours = _answers(evaluation, evaluation.candidate, prompts, evaluation.best_of, refusals, pulse)
@@ -90,7 +88,7 @@ def store_pairs(*, evaluation: Evaluation, both: Sequence[tuple[Prompt, Completi
     The stored order is drawn for each, though annotators see an order of their own anyway.
     """
     jobs.finish(job=evaluation, progress=evaluation.total, left_out=left_out)  # first: after a lost claim nothing is written
-    required = Project.objects.values_list("judgements_required", flat=True).get(pk=evaluation.project_id)
+    required = required_now(evaluation.project)
     toss = random.Random(evaluation.pk)
     for prompt, candidate, opponent in both:
         comparison = None
@@ -148,8 +146,18 @@ def _known_answers(evaluation: Evaluation, version: Version, prompts: Sequence[P
             best_of=best_of,
         )
         for answer in answers.order_by("pk"):
-            found.setdefault(answer.prompt_id, answer)
+            if best_of == 1 or answer.seed in _seeds(evaluation, version, answer.prompt_id, best_of):  # not the worst of a pair
+                found.setdefault(answer.prompt_id, answer)
     return found
+
+
+def _seed(evaluation: Evaluation, version: Version, prompt_id: int, best_of: int, attempt: int, number: int) -> int:
+    return seed_of(evaluation.pk, version.pk, best_of, prompt_id, attempt, number)
+
+
+def _seeds(evaluation: Evaluation, version: Version, prompt_id: int, best_of: int) -> set[int]:
+    tries = itertools.product(range(MOST_TRIES), range(best_of))
+    return {_seed(evaluation, version, prompt_id, best_of, attempt, number) for attempt, number in tries}
 
 
 def _draw(
@@ -162,7 +170,7 @@ def _draw(
         requests = [
             Request(
                 messages=prompt.messages,
-                seed=seed_of(evaluation.pk, version.pk, best_of, prompt.pk, attempt, number),
+                seed=_seed(evaluation, version, prompt.pk, best_of, attempt, number),
                 temperature=evaluation.temperature,
                 top_p=evaluation.top_p,
                 max_new_tokens=evaluation.max_new_tokens,
@@ -186,21 +194,6 @@ def _draw(
             return
 
 
-def best_by_reward(version: Version, policy: Policy, prompt: Prompt, drawn: Sequence[Drawn]) -> Drawn:
-    """The one with the greatest log π(y|x) − log π_ref(y|x): β scales all alike."""
-    rewards = rewards_of(version, policy, prompt, [answer for _, answer in drawn])
-    return drawn[max(range(len(drawn)), key=rewards.__getitem__)]
-
-
-def rewards_of(version: Version, policy: Policy, prompt: Prompt, answers: Sequence[Sample]) -> list[float]:
-    """Implicit rewards over β, in nats: log π(y|x) − log π_ref(y|x), π_ref being the reference of the version's run."""
-    reference = version.run.reference
-    against = load_policy(reference.path, serve_dtype=reference.serve_dtype)
-    pairs = [(encode_prompt(policy.tokenizer, prompt.messages), answer.token_ids) for answer in answers]
-    mine, theirs = score(policy.model, pairs), score(against.model, pairs)
-    return [ours - other for ours, other in zip(mine, theirs, strict=True)]
-
-
 def _store(prompt: Prompt, version: Version, request: Request, answer: Sample, best_of: int, policy: Policy) -> Completion:
     return Completion.objects.create(
         prompt=prompt,
@@ -216,18 +209,3 @@ def _store(prompt: Prompt, version: Version, request: Request, answer: Sample, b
         finish_reason=answer.finish_reason,
         logprob=answer.logprob,
     )
-
-
-def _pulse(evaluation: Evaluation, check: Callable[[], None]) -> Callable[[], None]:
-    """Called before each token: a heartbeat now and then, and a stop when somebody has cancelled or the worker ends."""
-    last = timezone.now()
-
-    def beat() -> None:
-        nonlocal last
-        check()
-        if (timezone.now() - last).total_seconds() >= settings.HEARTBEAT_SECONDS:
-            last = timezone.now()
-            if jobs.heartbeat(job=evaluation):
-                raise Interrupted
-
-    return beat

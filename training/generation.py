@@ -10,6 +10,7 @@ from django.db.models import F
 from annotate.models import Completion, Project, Prompt
 from training import jobs
 from training.base_models import ModelError
+from training.best_of import best_and_worst
 from training.endpoint_errors import EndpointError
 from training.endpoint_generation import fill_from_endpoint
 from training.filling import (
@@ -28,13 +29,15 @@ from training.filling import (
     why_nothing,
 )  # fmt: skip
 from training.jobs import LostClaim
-from training.models import Generation
+from training.models import Generation, Version
+from training.rewards import has_rewards
 from training.sampling import Policy, Request, Sample, load_policy, sample
 from training.stopping import Stopped
 from training.unanswered import unanswered_prompts
 
 logger = logging.getLogger(__name__)
 
+MOST_AT_ONCE = 32  # answers
 FIRST_BATCH_PAIRS = 2  # so that somebody who waits has a comparison soon
 BATCH_PAIRS = 8
 
@@ -104,6 +107,7 @@ def _fill_from_weights(generation: Generation, policy: Policy | None, pulse: Pul
     """Batch by batch. Returns why prompts were refused."""
     project, version = generation.project, generation.version
     policy = policy or load_policy(version.path, serve_dtype=version.serve_dtype)
+    by_reward = version if project.answers_per_pair > 2 and has_rewards(version) else None
     tried: set[int] = set()
     refusals: list[str] = []
     size = FIRST_BATCH_PAIRS
@@ -111,7 +115,9 @@ def _fill_from_weights(generation: Generation, policy: Policy | None, pulse: Pul
         prompts = choose_prompts(version=version, count=min(size, left), seed=generation.pk, besides=tried)
         if not prompts:
             break
-        pairs = sample_pairs(policy, prompts, project=project, seed=generation.pk, round_=generation.progress, pulse=pulse)
+        pairs = sample_pairs(
+            policy, prompts, project=project, seed=generation.pk, round_=generation.progress, pulse=pulse, version=by_reward
+        )
         tried |= {prompt.pk for prompt in prompts}
         refusals += [reason for _, reason in pairs.refused]
         _store(generation, pairs, policy)
@@ -125,9 +131,14 @@ def _fill_from_weights(generation: Generation, policy: Policy | None, pulse: Pul
 
 
 def sample_pairs(
-    policy: Policy, prompts: Sequence[Prompt], *, project: Project, seed: int, round_: int = 0, pulse=lambda: None
-) -> Pairs:
-    """Two different answers to each prompt, by seeds that follow from the arguments. Up to MOST_TRIES tries."""
+    policy: Policy, prompts: Sequence[Prompt], *, project: Project, seed: int, round_: int = 0, pulse=lambda: None,
+    version: Version | None = None,
+) -> Pairs:  # fmt: skip
+    """Two different answers to each prompt, by seeds that follow from the arguments. Up to MOST_TRIES tries.
+
+    With `version`, the best and the worst by its implicit reward of as many as the project samples for a pair.
+    """
+    sampled = project.answers_per_pair if version else 2
     pairs = Pairs()
     waiting = list(prompts)
     for attempt in range(MOST_TRIES):
@@ -143,13 +154,15 @@ def sample_pairs(
                 max_new_tokens=project.max_new_tokens,
             )
             for prompt in waiting
-            for side in (0, 1)
+            for side in range(sampled)
         ]
-        answers = sample(policy.model, policy.tokenizer, requests, batch_size=len(requests), before_each=pulse)
+        answers = sample(policy.model, policy.tokenizer, requests, batch_size=MOST_AT_ONCE, before_each=pulse)
         both = list(zip(requests, answers, strict=True))
         faulty = {"empty": [], "identical": []}
         for place, prompt in enumerate(waiting):
-            pair = both[2 * place : 2 * place + 2]
+            pair = both[sampled * place : sampled * (place + 1)]
+            if sampled > 2 and not pair[0][1].error:
+                pair = best_and_worst(version, policy, prompt, pair)
             if fault := _fault(pair, pairs, prompt):
                 faulty[fault].append(prompt)
         pairs.empty, pairs.identical = faulty["empty"], faulty["identical"]
@@ -186,6 +199,7 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
     generation.refresh_from_db(fields=["dropped_identical", "dropped_empty", "dropped_refused", "resampled"])
     priority = priority_of(project, version)
     required = required_now(project)
+    drawn_from = project.answers_per_pair if project.answers_per_pair > 2 and has_rewards(version) else 1
     for prompt, pair in pairs.good:
         first, second = (
             Completion.objects.create(
@@ -196,6 +210,7 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
                 top_p=request.top_p,
                 max_new_tokens=request.max_new_tokens,
                 seed=request.seed,
+                best_of=drawn_from,
                 dtype=policy.dtype,
                 token_count=answer.token_count,
                 finish_reason=answer.finish_reason,

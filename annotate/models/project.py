@@ -141,6 +141,11 @@ class Project(models.Model):
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])
     top_p = models.FloatField(default=1.0, validators=[MinValueValidator(0.01), MaxValueValidator(1.0)])
     max_new_tokens = models.PositiveIntegerField(default=128, validators=[MinValueValidator(1)])
+    answers_per_pair = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MinValueValidator(2), MaxValueValidator(16)],
+        help_text="Of more than two, the pair is the best and the worst by implicit reward.",
+    )
     queue_low = models.PositiveIntegerField(default=16, help_text="Generate when fewer comparisons than this are open.")
     queue_high = models.PositiveIntegerField(default=40, help_text="… until this many are open.")
 
@@ -183,6 +188,7 @@ class Project(models.Model):
                 name="project_confidence_bar_is_a_probability",
                 violation_error_message="The bar is a probability between 0 and 1.",
             ),
+            models.CheckConstraint(condition=Q(answers_per_pair__gte=2), name="project_pair_has_two_answers"),
             models.CheckConstraint(condition=Q(promoting__in=Promoting.values), name="project_promoting_is_known"),
             models.CheckConstraint(
                 condition=Q(promotion_bar__gt=0, promotion_bar__lt=1),

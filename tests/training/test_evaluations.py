@@ -365,7 +365,7 @@ def test_a_missing_model_fails_in_words(project, two_models) -> None:
 
 @pytest.mark.torch
 def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_models) -> None:
-    from training.evaluation_answers import best_by_reward, rewards_of
+    from training.best_of import best_and_worst, best_by_reward, rewards_of
     from training.sampling import Request, encode_prompt, load_policy, sample, score
 
     newer, older = two_models
@@ -379,4 +379,6 @@ def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_mod
     for (_, each), reward in zip(drawn, rewards, strict=True):
         (theirs,) = score(load_policy(older.path).model, [(ids, each.token_ids)])
         assert reward == pytest.approx(each.logprob - theirs, abs=1e-3)
+    least, most = min(rewards), max(rewards)
+    assert {rewards[drawn.index(each)] for each in best_and_worst(newer, policy, prompt, drawn)} == {least, most}
     assert len(set(rewards)) > 1 and rewards[drawn.index(best_by_reward(newer, policy, prompt, drawn))] == max(rewards)

@@ -6,11 +6,14 @@ from django_tasks_db.models import DBTaskResult
 from annotate.models import Comparison, Completion
 from annotate.models.prompt import Split
 from tests import builders
-from tests.training.rows import make_run
+from tests.trainer.tiny import make_tiny_model
+from tests.training.rows import make_run, make_trained
+from training import automation, jobs, registry, tasks
 from training import generation as generating
-from training import jobs, registry, tasks
 from training.automation import generation_is_due
-from training.generation import choose_prompts, run_generation
+from training.best_of import rewards_of
+from training.filling import seed_of
+from training.generation import choose_prompts, run_generation, sample_pairs
 from training.models import Generation
 from training.models.job import JobState
 from training.sampling import Request, Sample, load_policy, sample
@@ -268,3 +271,36 @@ def test_the_description_of_what_a_run_has_made_goes_first(base, prompts) -> Non
     run_generation(generation.pk)
     generation.refresh_from_db()
     assert (generation.state, generation.progress) == (JobState.DONE, 5)
+
+
+@pytest.mark.torch
+def test_a_pair_is_the_best_and_the_worst_of_several_by_implicit_reward(base, prompts, project, var_dir) -> None:
+    make_tiny_model(var_dir / "models" / "child", seed=1)
+    child = make_trained(project, base, directory="models/child")
+    project.answers_per_pair = 6
+    policy, some = load_policy(child.path), list(project.prompts.all()[:3])
+    pairs = sample_pairs(policy, some, project=project, seed=1, version=child)
+    for prompt, pair in pairs.good:
+        seeds = [seed_of(1, 0, prompt.pk, 0, side) for side in range(6)]
+        requests = [Request(prompt.messages, seed, project.temperature, project.top_p, project.max_new_tokens) for seed in seeds]
+        answers = sample(policy.model, policy.tokenizer, requests)
+        rewards = dict(zip([answer.text for answer in answers], rewards_of(child, policy, prompt, answers), strict=True))
+        chosen = {rewards[answer.text] for _, answer in pair}
+        assert chosen == {min(rewards.values()), max(rewards.values())}
+    assert len(pairs.good) == 3
+    of_base = sample_pairs(load_policy(base.path), some, project=project, seed=1)
+    assert [request.seed for request, _ in of_base.good[0][1]] == [seed_of(1, 0, some[0].pk, 0, side) for side in (0, 1)]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("trained", "best_of"), [(True, 4), (False, 1)], ids=["trained here", "base model"])
+def test_what_a_pair_was_drawn_from_is_kept(base, prompts, project, var_dir, trained, best_of) -> None:
+    version = base
+    if trained:
+        make_tiny_model(var_dir / "models" / "child", seed=1)
+        version = make_trained(project, base, directory="models/child")
+        registry.promote(version=version)
+    type(project).objects.update(answers_per_pair=4)
+    run_generation(automation.start_generation(version.project).pk)
+    found = Completion.objects.filter(version=version).values_list("best_of", flat=True)
+    assert found and set(found) == {best_of}
