@@ -103,10 +103,11 @@ def memory_of(shape: Shape, config: Config, *, tokens: int, processes: int = 1, 
     trained = adapter_numbers(shape, config.lora_rank) if config.lora_rank else shape.parameters
     head = shape.vocabulary * shape.hidden
     layer = PER_HIDDEN * shape.hidden + PER_KEY * shape.keys + PER_INTERMEDIATE * shape.intermediate
-    floats = shape.layers * layer + PER_HIDDEN_ONCE * shape.hidden
-    activations = FLOAT * floats * tokens
+    kept = shape.hidden if config.checkpoint_activations else layer  # of a layer; the rest is then computed again, one at a time
+    activations = FLOAT * (shape.layers * kept + PER_HIDDEN_ONCE * shape.hidden) * tokens
+    at_work = 2 * FLOAT * layer * tokens if config.checkpoint_activations else activations // shape.layers
     computing = activations + max(
-        FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), activations // shape.layers
+        FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), at_work
     )
     whole = FLOAT * (head + (shape.parameters - head) // shape.layers) if processes > 1 else 0
     held = FLOAT * shape.parameters // processes + whole + FLOAT * trained * STATES[config.optimizer] // processes
