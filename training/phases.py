@@ -25,7 +25,8 @@ def phase_of(run: Run) -> str:
         return f"First, fine-tuning on the chosen answers: step {last.data.get('done', 0)} of {last.data.get('of', '?')}"
     if run.progress:
         return SAVING.format(step=run.progress, steps=run.total) if run.progress == run.total else ""
-    phases = {"checkpoint": CHECKING, "preflight": FIRST_EVALUATION, "heldout": FIRST_STEP, "resumed": FIRST_STEP}
+    phases = {"checkpoint": CHECKING, "preflight": FIRST_EVALUATION}
+    phases |= dict.fromkeys(("heldout", "samples", "resumed"), FIRST_STEP)
     return phases.get(last.kind, REFERENCE)
 
 

@@ -40,6 +40,7 @@ LABELS = {
     "max_completion_tokens": "Longest answer, in tokens", "over_long": "Pairs that are too long", "compute": "Arithmetic",
     "device": "Device", "micro_batch_tokens": "Tokens in memory at once", "threads": "CPU threads",
     "heldout_every": "Steps between evaluations", "checkpoint_every": "Steps between checkpoints", "seed": "Seed",
+    "samples": "Sample prompts", "sample_tokens": "Longest sample, in tokens", "samples_every": "Steps between samples",
 }  # fmt: skip
 MAIN = ("loss", "beta", "learning_rate", "epochs", "batch_pairs")  # always in sight
 GROUPS = (
@@ -52,6 +53,7 @@ GROUPS = (
     ("Lengths", ("max_prompt_tokens", "max_completion_tokens", "over_long")),
     ("Machine", (
         "compute", "device", "micro_batch_tokens", "checkpoint_activations", "threads", "heldout_every", "checkpoint_every",
+        "samples", "sample_tokens", "samples_every",
     )),
 )  # fmt: skip
 FILTERS = ("consensus", "min_strength", "since", "until", "people", "sources", "versions", "fresh")

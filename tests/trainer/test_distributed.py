@@ -62,7 +62,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dict
         return {"name": name, "fault": fault, "one": one, "settings": two}
 
     listed = [
-        job("tied", max_grad_norm=1.0, epochs=1.5),
+        job("tied", max_grad_norm=1.0, epochs=1.5, samples=3, sample_tokens=8),
         job("untied", model=bare, optimizer="rmsprop", micro_batch_tokens=40, batch_pairs=5, max_steps=3),
         job("idle", micro_batch_tokens=1000, batch_pairs=1, max_steps=2, heldout=1),
         job("reference", reference=str(other), max_steps=1, sft_epochs=None),
@@ -74,7 +74,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dict
         job("signal", fault="signal_in_the_second_process"),
         job("resumed"),
         job("done", max_steps=1),
-        job("lora", lora_rank=2, learning_rate=5e-3, max_steps=4),
+        job("lora", lora_rank=2, learning_rate=5e-3, max_steps=4, samples=1, sample_tokens=2),
         job("dora", lora_rank=2, learning_rate=5e-3, dora=True, max_steps=2, checkpoint_activations=True),
         job("lora resumed", lora_rank=2, learning_rate=5e-3, max_steps=4),
         job("recomputed", checkpoint_activations=True, max_steps=2),
@@ -144,6 +144,8 @@ def test_two_processes_train_as_one(name: str, jobs: dict[str, Any], outcomes: l
     assert [event["event"] for event in read_events(two)] == [event["event"] for event in read_events(one)]
     for ours, theirs in zip(of_kind(two, "step"), of_kind(one, "step"), strict=True):
         assert [ours[key] for key in FIGURES] == pytest.approx([theirs[key] for key in FIGURES], rel=10 * rough, abs=rough)
+    for ours, theirs in zip(of_kind(two, "samples"), of_kind(one, "samples"), strict=True):
+        assert ours["samples"] == theirs["samples"]
     for ours, theirs in zip(of_kind(two, "heldout"), of_kind(one, "heldout"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=rough)
     if name not in ("sft", "bfloat16"):  # of SFT the gradients are its own run's

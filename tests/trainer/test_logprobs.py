@@ -65,7 +65,7 @@ def test_the_batch_holds_exactly_the_completion_tokens() -> None:
 def test_a_model_that_cannot_keep_part_of_its_logits_gives_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = collate(EXAMPLES, pad_id=0, device=CPU)
     expected = batch_logprobs(model, batch, FLOAT32)
-    monkeypatch.setattr("training.dpo.logprobs._keeps_logits", lambda model_class: False)
+    monkeypatch.setattr("training.dpo.logprobs.keeps_logits", lambda model: False)
     assert torch.allclose(batch_logprobs(model, batch, FLOAT32), expected, atol=1e-5)
 
 

@@ -80,5 +80,6 @@ def make_config(model: Path, directory: Path, pairs: int = 10, heldout: int = 4,
         "model": str(model), "train": str(train), "heldout": str(held) if held else None, "output": str(directory / "run"),
         "optimizer": "adamw", "learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_tokens": 90, "epochs": 2.0,
         "heldout_every": 2, "checkpoint_every": 2, "device": "cpu", "compute": "float32", "threads": 1, "seed": 7,
+        "samples": 0,
         **overrides,
     }  # fmt: skip

@@ -128,6 +128,11 @@ class Config:
     seed: int = _setting(0, low=0, high=2**31 - 1, help="Order of the pairs.")
     threads: int | None = _setting(None, low=1, high=1024, help="CPU threads; null: torch decides.")
     heldout_every: int = _setting(50, low=0, help="Steps between evaluations on held-out pairs; 0: only at start and end.")
+    samples: int = _setting(
+        4, low=0, high=64, help="Prompts that are answered at the start, half-way and at the end, to be read; 0: none."
+    )
+    sample_tokens: int = _setting(64, low=1, high=4096, help="Longest of these answers, in tokens.")
+    samples_every: int | None = _setting(None, low=1, help="Steps between them; null: start, half-way and end.")
     checkpoint_every: int = _setting(50, low=0, help="Steps between checkpoints; 0: only at start, end and when stopped.")
 
     stop_with_parent: bool = _setting(False, role=FILE, help="Stop, as by SIGTERM, when the parent process ends.")

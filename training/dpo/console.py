@@ -90,6 +90,16 @@ def _margin(event: Event) -> str:
     return "unknown" if event["margin"] is None else f"{event['margin']:+.3f}"
 
 
+def _samples(event: Event) -> str:
+    """The first prompt's answer; all are in events.jsonl."""
+    ended, first = sum(each["ended"] for each in event["samples"]), event["samples"][0]
+    answer = " ".join(first["answer"].split())
+    return (
+        f"samples at step {event['step']} ({event['seconds']} s): {ended} of {len(event['samples'])} answers end by themselves "
+        f"within {event['limit']} tokens; the first: {answer[:160]}{'…' if len(answer) > 160 or not first['ended'] else ''}"
+    )
+
+
 def _saved(event: Event) -> str:
     shares = ", ".join(
         f"{name} keeps {max(share, 0.0):.1%}" for name, share in event["signal"]["share"].items() if share is not None
@@ -103,6 +113,7 @@ LINES: dict[str, Callable[[Event], str]] = {
     "preflight": lambda event: "preflight passed: " + ", ".join(f"{k} {v:.3g}" for k, v in event["figures"].items()),
     "step": _step,
     "heldout": _heldout,
+    "samples": _samples,
     "checkpoint": lambda event: f"checkpoint of step {event['step']} written",
     "resumed": lambda event: f"resumed from the checkpoint of step {event['step']}",
     "warning": lambda event: f"warning: {event['message']}",

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from training.dpo.config import UNPAIRED, Config
-from training.dpo.data import file_sha256, read_triples
+from training.dpo.data import Triple, file_sha256, read_triples
 from training.dpo.errors import DataError
 from training.dpo.mismatched import mismatched, mismatched_name
 from training.dpo.model import load_tokenizer, longest_row
 from training.dpo.preflight import check_audit
+from training.dpo.samples import Sampled, Samples
 from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
 
 
@@ -19,6 +20,7 @@ class Data:
     train: Tokenised
     heldout: Tokenised | None
     hashes: dict[str, str]  # of the files
+    samples: Samples
     mismatched: dict[str, list[Example]] = field(default_factory=dict)  # of each part, for kto only
 
     @property
@@ -39,7 +41,8 @@ def read_data(config: Config) -> Data:
     find_ending(tokenizer)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens, longest_row(Path(config.model)), config.over_long)
     paths = {"train": Path(config.train)} | ({"heldout": Path(config.heldout)} if config.heldout else {})
-    read = {name: tokenise(tokenizer, read_triples(path, config.loss in UNPAIRED), path, limits) for name, path in paths.items()}
+    triples = {name: read_triples(path, config.loss in UNPAIRED) for name, path in paths.items()}
+    read = {name: tokenise(tokenizer, triples[name], path, limits) for name, path in paths.items()}
     if config.loss == "sft":
         read = {name: with_chosen(tokenised, paths[name]) for name, tokenised in read.items()}
     for name, path in paths.items():
@@ -50,8 +53,23 @@ def read_data(config: Config) -> Data:
             f"{config.train}: lines {', '.join(map(str, ties[:20]))} are ties, from which the loss {config.loss} would learn the "
             'wrong thing. Leave them out, or set loss to "dpo_ties".'
         )
-    data = Data(tokenizer, read["train"], read.get("heldout"), {name: file_sha256(path) for name, path in paths.items()})
+    part = "heldout" if "heldout" in read and read["heldout"].examples else "train"
+    prompts = prompts_of(triples[part], read[part].examples, config.samples)
+    samples = Samples(prompts, part, tokenizer, find_ending(tokenizer).token_id)
+    hashes = {name: file_sha256(path) for name, path in paths.items()}
+    data = Data(tokenizer, read["train"], read.get("heldout"), hashes, samples)
     return replace(data, mismatched=mismatched_of(data.parts, paths, limits)) if config.loss == "kto" else data
+
+
+def prompts_of(triples: list[Triple], examples: list[Example], count: int) -> list[Sampled]:
+    """The first `count` different prompts of the file."""
+    messages = {triple.line: triple.prompt for triple in triples}
+    first: dict[tuple[int, ...], Sampled] = {}
+    for example in examples:
+        if len(first) == count:
+            break
+        first.setdefault(example.prompt, Sampled(example.line, example.id, messages[example.line], example.prompt))
+    return list(first.values())
 
 
 def with_chosen(tokenised: Tokenised, path: Path) -> Tokenised:

@@ -53,12 +53,12 @@ class EventLog:
         """Drop a last line that a killed process left half-written."""
         self._replace(self.read())
 
-    def rewind(self, step: int, evaluated: int) -> None:
+    def rewind(self, step: int, last: dict[str, int]) -> None:
         """Drop what came after the checkpoint of `step` and will happen again, so that the file tells one history.
 
-        `evaluated` is the last step whose held-out evaluation the checkpoint knows of.
+        `last`: of held-out evaluations and samples, the last step whose event the checkpoint knows of.
         """
-        events = [event for event in self.read() if event.get("step", 0) <= (evaluated if event["event"] == "heldout" else step)]
+        events = [event for event in self.read() if event.get("step", 0) <= last.get(event["event"], step)]
         self._replace(events)
         if not any(event["event"] == "checkpoint" and event["step"] == step for event in events):
             self.write("checkpoint", step=step)  # the run was killed between the checkpoint and its event

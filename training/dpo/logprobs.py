@@ -104,17 +104,17 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
         packed_N2 = Scorer(model, exact, replace(plain, packed=True)).score(few)
     except (CannotPack, TypeError, AttributeError, RuntimeError, ValueError) as error:  # model code raises what it likes
         distributed.recover(model)
-        return plain, f"plain: {_name(model)} does not take packed rows ({error})"
+        return plain, f"plain: {type(_bare(model)).__name__} does not take packed rows ({error})"
     lengths_N2 = answer_lengths(few)
     worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
     if not worst <= AGREEMENT:
-        return plain, f"plain: packed rows of {_name(model)} differ by {worst:.1e} nats per token"
+        return plain, f"plain: packed rows of {type(_bare(model)).__name__} differ by {worst:.1e} nats per token"
     return ForwardPath(packed=True, budget=budget), f"packed: agrees with plain rows to {worst:.1e} nats per token"
 
 
-def _name(model: Any) -> str:
-    """Of the model's class, with adapters or without."""
-    return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
+def _bare(model: Any) -> Any:
+    """The model that has been given adapters, or has none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def packed_logprobs(model: Any, examples: Sequence[Example], precision: Precision) -> torch.Tensor:
@@ -155,7 +155,7 @@ def batch_logprobs(model: Any, batch: Batch, precision: Precision) -> torch.Tens
     first = int(batch.completion_mask_RT.int().argmax(dim=1).min()) - 1  # the earliest position that predicts
     first = max(first, 0)
     with precision.autocast():
-        keep = {"logits_to_keep": width - first} if _keeps_logits(type(model)) else {}
+        keep = {"logits_to_keep": width - first} if keeps_logits(model) else {}
         logits_RTV = model(input_ids=batch.input_ids_RT, attention_mask=batch.attention_mask_RT, use_cache=False, **keep).logits
     logits_RTV = logits_RTV[:, -(width - first) : -1]
     scored_RT = batch.completion_mask_RT[:, first + 1 :]
@@ -170,5 +170,6 @@ def attend_with(model: Any, name: str = "sdpa") -> None:
         model.set_attn_implementation(name)
 
 
-def _keeps_logits(model_class: type) -> bool:
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
+def keeps_logits(model: Any) -> bool:
+    """Whether it can be asked for the logits of the last positions only."""
+    return "logits_to_keep" in inspect.signature(type(_bare(model)).forward).parameters

@@ -14,13 +14,14 @@ from training.dpo import distributed
 from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
-from training.dpo.errors import NonFiniteError, OutOfMemory, Stopped, is_out_of_memory
+from training.dpo.errors import NonFiniteError, OutOfMemory, Stopped, TrainerError, is_out_of_memory
 from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
 from training.dpo.logprobs import ForwardPath, Precision, Scorer, shortest
 from training.dpo.losses import Scores
 from training.dpo.mismatched import mismatched_name, reference_point
 from training.dpo.optimizers import learning_rate_at
+from training.dpo.samples import Samples
 from training.dpo.stopping import Stopper
 from training.dpo.tokens import Example
 
@@ -36,6 +37,7 @@ class Progress:
     step: int = 0
     halvings: int = 0  # of the token budget, after running out of memory
     evaluated: int = -1  # the last step whose held-out pairs were evaluated
+    sampled: int = -1  # the last step at which the sample prompts were answered
     seconds: float = 0.0  # spent in steps
     chosen_gain: float = 0.0  # running mean of log π/π_ref of chosen completions, in nats
     warned: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Run:
     log: EventLog
     stopper: Stopper
     mismatched: dict[str, list[Example]] = field(default_factory=dict)  # "train" and "heldout", for kto only
+    samples: Samples | None = None
 
     @property
     def objective(self) -> Objective:
@@ -88,6 +91,8 @@ def train(run: Run, progress: Progress) -> None:
         while True:
             if run.heldout and _due(progress.step, run.steps, run.config.heldout_every) and progress.evaluated != progress.step:
                 evaluate_heldout(run, progress)
+            if run.samples and run.samples.prompts and samples_are_due(run, progress.step) and progress.sampled != progress.step:
+                show_samples(run, progress)
             if _due(progress.step, run.steps, run.config.checkpoint_every):
                 keep(run, progress)
             if progress.step == run.steps:
@@ -197,6 +202,30 @@ def evaluate_heldout(run: Run, progress: Progress) -> None:
     progress.heldout = metrics(scores_N2, run.reference["heldout"], run.heldout, run.objective, z)
     progress.evaluated = progress.step
     run.log.write("heldout", step=progress.step, **progress.heldout, pairs=len(run.heldout))
+
+
+def samples_are_due(run: Run, step: int) -> bool:
+    every = run.config.samples_every
+    return step in (0, run.steps) or (step % every == 0 if every else step == run.steps // 2)
+
+
+def show_samples(run: Run, progress: Progress) -> None:
+    """Answer the sample prompts and report. Raises Stopped when asked to; where it cannot be done, the run goes on without."""
+    assert run.samples is not None
+    try:
+        told = run.samples.answers(
+            run.model, run.precision.device, run.config.sample_tokens, lambda: run.stopper.check(progress.step)
+        )
+        run.log.write("samples", step=progress.step, **told)
+    except TrainerError:
+        raise
+    except Exception as error:  # model code raises what it likes, and a sample is not worth a run
+        distributed.recover(run.model)
+        if "no_samples" not in progress.warned:
+            progress.warned.append("no_samples")
+            message = f"the sample prompts were not answered ({type(error).__name__}: {error}); the training is unharmed."
+            run.log.write("warning", step=progress.step, code="no_samples", message=message)
+    progress.sampled = progress.step
 
 
 def keep(run: Run, progress: Progress) -> None:

@@ -142,7 +142,15 @@ def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
     distributed.by_first(lambda: output.mkdir(exist_ok=True))
     alone = {name: FIELDS[name].default for name in {option for names in LOSS_OPTIONS.values() for option in names}}
     phase = replace(
-        config, **alone, loss="sft", nll_weight=0.0, sft_epochs=None, epochs=config.sft_epochs, max_steps=None, output=str(output)
+        config,
+        **alone,
+        loss="sft",
+        nll_weight=0.0,
+        sft_epochs=None,
+        epochs=config.sft_epochs,
+        max_steps=None,
+        samples=0,
+        output=str(output),
     )
     run(phase, stopper, EventLog(output / "events.jsonl", show, silent=log.silent))
     model = str(output / "model")
@@ -189,7 +197,7 @@ def prepare(
         optimizer=make_optimizer(config.optimizer, start.model, config.learning_rate, config.weight_decay),
         precision=start.precision, path=start.path, train=data.train.examples, heldout=data.parts.get("heldout", []),
         reference=scores, identity={name: reference.key(examples) for name, examples in data.parts.items()},
-        log=log, stopper=stopper, mismatched=data.mismatched,
+        log=log, stopper=stopper, mismatched=data.mismatched, samples=data.samples,
     )  # fmt: skip
 
 
@@ -225,7 +233,7 @@ def resume(run: Run, checkpoint: Path) -> Progress:
         )
     load_checkpoint(checkpoint, run.model, run.optimizer)
     progress = Progress(**state["progress"])
-    run.log.rewind(progress.step, progress.evaluated)
+    run.log.rewind(progress.step, {"heldout": progress.evaluated, "samples": progress.sampled})
     if (halvings := halvings_before(run)) > progress.halvings:
         progress.halvings = halvings
         message = (
