@@ -33,11 +33,11 @@ class Sample:
 
     @property
     def before_parts(self) -> list[Part]:
-        return list(_parts(self.before.text, self.after.text))
+        return list(parts(self.before.text, self.after.text))
 
     @property
     def after_parts(self) -> list[Part]:
-        return list(_parts(self.after.text, self.before.text))
+        return list(parts(self.after.text, self.before.text))
 
 
 def samples_of(version: Version, *, before: Version | None) -> list[Sample]:
@@ -60,7 +60,7 @@ def samples_of(version: Version, *, before: Version | None) -> list[Sample]:
     return samples[:SHOWN]
 
 
-def _parts(text: str, other: str) -> Iterator[Part]:
+def parts(text: str, other: str) -> Iterator[Part]:
     """`text` in pieces that stand in `other` too and pieces that do not."""
     words, others = _WORDS.findall(text), _WORDS.findall(other)
     if max(len(words), len(others)) > LONGEST:

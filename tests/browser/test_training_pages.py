@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from annotate.models.prompt import Split
 from tests.browser.conftest import PHONE, WIDE
 from tests.builders import make_comparison, make_prompt, make_version
-from tests.training.rows import add_events, make_judgement, make_run, make_samples, make_trained
+from tests.training.rows import add_events, add_samples, make_judgement, make_run, make_samples, make_trained
 from training.models import Generation, Run, RunEvent
 
 pytestmark = [pytest.mark.browser]
@@ -26,7 +26,11 @@ def rounds(live_server, project, annotator):
     project.promotions.create(version=trained, by=annotator, why="shorter and right")
     make_samples(project, base, trained)
     add_events(trained.run)
-    add_events(make_run(project, trained, log_tail="\n".join(f"step {step}/40 loss 0.5" for step in range(80))), steps=24)
+    running = make_run(project, trained, log_tail="\n".join(f"step {step}/40 loss 0.5" for step in range(80)))
+    add_events(running, steps=24)
+    add_samples(running, 901, 0, "It is blue because of the air, which scatters light in many ways, as one may…", "No.", "Two.")
+    add_samples(running, 902, 12, "It is blue because of the air.", "No.", "Three.")
+    add_samples(running, 903, 24, "Because the air scatters blue light more than red.", "No.", "Four, I would say…")
     make_run(project, base, state="failed", error="The disk is full. Free 1 GB, then press Resume.", finished_at=timezone.now())
     for _ in range(3):
         make_judgement(project, annotator, prompt=make_prompt(project, split=Split.TRAIN), version=trained)

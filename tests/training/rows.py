@@ -135,3 +135,15 @@ def make_judgement(project: Project, annotator: User, outcome: str = "first", **
     return Judgement.objects.create(
         assignment=assignment, comparison=comparison, annotator=annotator, outcome=outcome, strength=strength
     )
+
+
+def add_samples(run: Run, line: int, step: int, *answers: str) -> None:
+    """The event of sample prompts 1, 2 … answered so; an answer that ends in … was cut."""
+    samples = [
+        {
+            "line": number, "id": number, "answer": answer, "tokens": 3, "ended": not answer.endswith("…"),
+            "prompt": [{"role": "user", "content": "First"}, {"role": "user", "content": f"Question {number}?"}],
+        }
+        for number, answer in enumerate(answers, start=1)
+    ]  # fmt: skip
+    RunEvent.objects.create(run=run, line=line, kind="samples", step=step, data={"samples": samples, "of": "heldout"})

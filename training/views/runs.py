@@ -21,6 +21,7 @@ from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
 from training.phases import phase_of, working_seconds
 from training.run_differences import MOST_COMPARED, differences_of
+from training.run_samples import samples_of_run
 from training.runs import RunRefused, cancel_run, resume_run
 from training.train_form import MAIN
 from training.views.project import STOP_POLLING
@@ -68,7 +69,7 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
         return render(request, "training/_run_live.html", context, status=STOP_POLLING if over else 200)
     settings = _settings(run)
     context |= {
-        "charts": curves.CHARTS, "without": reasons_in_words(run.dataset.counts),
+        "charts": curves.CHARTS, "without": reasons_in_words(run.dataset.counts), "samples": samples_of_run(run),
         "settings": [setting for setting in settings if setting["main"]],
         "more_settings": [setting for setting in settings if not setting["main"]],
     }  # fmt: skip
