@@ -37,14 +37,14 @@ def gradients(scorer: Scorer) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("packed", [True, False])
 def test_less_is_kept_and_gradients_are_the_same(packed: bool, tiny_model_dir: Path) -> None:
     scorer = Scorer(load_model(tiny_model_dir, CPU), Precision(CPU, torch.float32), ForwardPath(packed, budget=1000))
-    before, all_of_it = gradients(scorer), memory._kept(scorer, MIXED)
+    before, all_of_it = gradients(scorer), memory.kept_bytes(scorer, MIXED)
     recompute_layers(scorer.model)
     assert is_recomputed(scorer.model) and not scorer.model.training
-    assert memory._kept(scorer, MIXED) < all_of_it / 3
+    assert memory.kept_bytes(scorer, MIXED) < all_of_it / 3
     assert same(gradients(scorer), before)
     with all_kept(scorer.model):
-        assert memory._kept(scorer, MIXED) == all_of_it
-    assert memory._kept(scorer, MIXED) < all_of_it / 3
+        assert memory.kept_bytes(scorer, MIXED) == all_of_it
+    assert memory.kept_bytes(scorer, MIXED) < all_of_it / 3
 
 
 def test_dropout_stays_off() -> None:

@@ -1,8 +1,9 @@
 """What a run learns from: the rows of its files as token ids, checked, and for KTO the mismatched pairs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from training.dpo.config import UNPAIRED, Config
 from training.dpo.data import Triple, file_sha256, read_triples
@@ -12,6 +13,8 @@ from training.dpo.model import load_tokenizer, longest_row
 from training.dpo.preflight import check_audit
 from training.dpo.samples import Sampled, Samples
 from training.dpo.tokens import Example, Limits, Tokenised, find_ending, require_pairs, tokenise
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ def read_data(config: Config) -> Data:
     find_ending(tokenizer)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens, longest_row(Path(config.model)), config.over_long)
     paths = {"train": Path(config.train)} | ({"heldout": Path(config.heldout)} if config.heldout else {})
-    triples = {name: read_triples(path, config.loss in UNPAIRED) for name, path in paths.items()}
-    read = {name: tokenise(tokenizer, triples[name], path, limits) for name, path in paths.items()}
+    triples = of_all(paths, lambda name, path: read_triples(path, config.loss in UNPAIRED))
+    read = of_all(paths, lambda name, path: tokenise(tokenizer, triples[name], path, limits))
     if config.loss == "sft":
         read = {name: with_chosen(tokenised, paths[name]) for name, tokenised in read.items()}
     for name, path in paths.items():
@@ -59,6 +62,20 @@ def read_data(config: Config) -> Data:
     hashes = {name: file_sha256(path) for name, path in paths.items()}
     data = Data(tokenizer, read["train"], read.get("heldout"), hashes, samples)
     return replace(data, mismatched=mismatched_of(data.parts, paths, limits)) if config.loss == "kto" else data
+
+
+def of_all(paths: dict[str, Path], read: Callable[[str, Path], T]) -> dict[str, T]:
+    """`read` of each file by name. Raises one DataError with the faults of all."""
+    found: dict[str, T] = {}
+    faults: list[str] = []
+    for name, path in paths.items():
+        try:
+            found[name] = read(name, path)
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
+    return found
 
 
 def prompts_of(triples: list[Triple], examples: list[Example], count: int) -> list[Sampled]:

@@ -100,6 +100,14 @@ def storage_error(what: str, where: Path, error: Exception) -> StorageError:
     )
 
 
+def is_device_lost(error: BaseException) -> bool:
+    """Whether a GPU, or the connection to other ones, has stopped working: nothing can be computed in this process any more."""
+    text = str(error)
+    return type(error).__name__ == "AcceleratorError" or (
+        isinstance(error, RuntimeError) and any(word in text for word in ("CUDA error", "CUDA driver", "NCCL", "HIP error"))
+    )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python ran out of memory, on any device."""
     text = str(error)

@@ -125,7 +125,7 @@ def tokens_keep(scorer: Scorer, example: Example) -> PerToken:
 
 
 def _growth(scorer: Scorer, example: Example) -> float:
-    once, twice = (_kept(scorer, [example] * times) for times in (1, 2))
+    once, twice = (kept_bytes(scorer, [example] * times) for times in (1, 2))
     distributed.recover(scorer.model)
     return max(0.0, (twice - once) / _tokens(scorer, example))
 
@@ -142,7 +142,7 @@ def free_bytes(device: torch.device) -> int | None:
     return (int(lines["MemAvailable"].split()[0]) * 1024 + own) // distributed.on_this_host()
 
 
-def _kept(scorer: Scorer, examples: list[Example]) -> int:
+def kept_bytes(scorer: Scorer, examples: list[Example]) -> int:
     """Bytes that live on after a forward pass."""
     if scorer.precision.device.type == "cuda":
         before = torch.cuda.memory_allocated()

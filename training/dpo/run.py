@@ -20,6 +20,7 @@ from training.dpo.errors import (
     Stopped,
     StorageError,
     TrainerError,
+    is_device_lost,
     is_out_of_memory,
     storage_error,
 )
@@ -46,8 +47,8 @@ from training.dpo.storage import exclusive, remove_partials, write_json
 
 PREFLIGHT_PAIRS = 8
 MEMORY = "memory.json"  # in OUTPUT: how often the token budget is halved from the next start on
-# Settings that may change between a run's start and its resumption, for they change no number.
-FREE_TO_CHANGE = {"reference_cache", "stop_with_parent", "checkpoint_activations"}
+# Settings that may change between a run's start and its resumption: they change no number beyond the last digits.
+FREE_TO_CHANGE = {"device", "reference_cache", "stop_with_parent", "checkpoint_activations"}
 
 
 def run(config: Config, stopper: Stopper, log: EventLog) -> None:
@@ -231,6 +232,12 @@ def resume(run: Run, checkpoint: Path) -> Progress:
             f"{run.config.output} cannot be resumed: the {' and '.join(changed)} pairs, the reference or the arithmetic are not "
             "what the run began with. Put the old files back, or choose another output."
         )
+    here = run.precision.device.type
+    if state.get("device", here) != here and run.config.device == "auto":
+        raise ConfigError(
+            f"{run.config.output} began on {state['device']} and would go on on {here}, for torch finds nothing else here. "
+            f'Put the GPU back, or set device to "{here}" to go on there, at another speed.'
+        )
     load_checkpoint(checkpoint, run.model, run.optimizer)
     progress = Progress(**state["progress"])
     run.log.rewind(progress.step, {"heldout": progress.evaluated, "samples": progress.sampled})
@@ -311,6 +318,11 @@ def as_trainer_error(error: Exception, config: Config) -> TrainerError:
         return TrainerError(
             f"out of memory. {again or 'L'}ower micro_batch_tokens (the result stays the same), max_prompt_tokens or "
             "max_completion_tokens in a new run. The last checkpoint stays."
+        )
+    if is_device_lost(error):
+        return TrainerError(
+            f"the GPU stopped working ({' '.join(str(error).split())[:200]}). The last checkpoint stays. When nvidia-smi shows "
+            "the GPU again, start the same command to go on; if it fails at the same step, report this."
         )
     if isinstance(error, OSError):
         return storage_error("the run", Path(config.output), error)
