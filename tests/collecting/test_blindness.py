@@ -8,7 +8,8 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Assignment, Completion, Judgement
-from tests.builders import make_comparison, make_completion, make_prompt, make_version
+from tests.builders import make_comparison, make_completion, make_member, make_prompt, make_version
+from tests.collecting.judged import judge
 
 SCRIPT = {"HTTP_ACCEPT": "application/json"}
 
@@ -123,6 +124,37 @@ def test_swapping_changes_only_the_places_of_the_two_answers(client, annotator, 
 
 
 CLOSED = ["api_datasets", "api_generations", "api_evaluations", "api_completions", "api_comparisons", "api_judgements_all"]
+
+
+def test_what_others_have_said_changes_nothing_that_one_sees(client, annotator, project):
+    """The same pages, answers of the API and headers, whether or not somebody has judged the pair before."""
+    project.flags, project.judgements_required = ["unsafe"], 3
+    project.save()
+    comparison = make_comparison(project)
+    client.force_login(annotator)
+
+    def seen() -> list[str]:
+        def at(name: str) -> str:
+            return reverse(name, args=[project.slug])
+
+        shown = str(Assignment.objects.get(annotator=annotator).pk)
+        answers = [
+            client.get(at("compare")),
+            client.post(at("compare_next"), {"beside": shown}, **SCRIPT),
+            client.post(at("compare_renew"), {"assignment": shown}, **SCRIPT),
+            client.post(at("api_next"), {}, content_type="application/json"),
+            client.get(at("own_work")),
+            client.get(at("project")),
+            client.get("/"),
+        ]
+        assert [answer.status_code for answer in answers] == [200] * len(answers)
+        return [re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", everything(answer)) for answer in answers]
+
+    client.get(reverse("compare", args=[project.slug]))
+    before = seen()
+    for name in ("bob", "carla"):
+        judge(comparison, make_member(project, "annotator", name), "first", rationale="It is wrong.", flags=["unsafe"])
+    assert seen() == before
 
 
 @pytest.mark.parametrize("name", ["project_settings", "runs", "versions", "api_runs", "api_versions", "members", *CLOSED])
