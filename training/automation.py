@@ -181,7 +181,7 @@ def _tasks_for(task: Task, pk: int):
 
 def describe_versions() -> None:
     """Versions of which nobody has seen samples yet. What a run has made goes before new pairs: its figures are awaited."""
-    for version in Version.objects.exclude(metrics__has_key="described_at"):
+    for version in Version.objects.present().exclude(metrics__has_key="described_at"):
         if _tasks_for(tasks.describe_version, version.pk).filter(_coming()).exists() or description_is_given_up(version):
             continue
         task = tasks.describe_version.using(priority=tasks.AFTER_A_RUN) if version.run_id else tasks.describe_version

@@ -25,7 +25,7 @@ def serving_version(project: Project) -> Version | None:
 @transaction.atomic
 def promote(*, version: Version, by: User | None = None, why: str = "") -> Promotion:
     """Make `version` the serving one, and the queue its queue. If it serves already, nothing changes."""
-    project = _lock(version.project)
+    project = lock_project(version.project)
     newest = Promotion.objects.filter(project=project).first()
     if newest and newest.version_id == version.pk:
         return newest
@@ -44,7 +44,7 @@ def add_base_version(
     info = import_model(source, settings.MODELS_DIR, name=name)
     directory = _below_var(info.directory)
     with transaction.atomic():
-        project = _lock(project)
+        project = lock_project(project)
         version = project.versions.filter(directory=directory).first()
         created = version is None
         if version is None:
@@ -57,7 +57,7 @@ def add_base_version(
 @transaction.atomic
 def add_endpoint_version(*, endpoint: Endpoint) -> Version:
     """The version that an endpoint is: without weights, so it generates and is evaluated but is not trained. Once each."""
-    project = _lock(endpoint.project)
+    project = lock_project(endpoint.project)
     version = Version.objects.filter(endpoint=endpoint).first()
     return version or Version.objects.create(
         project=project, number=_next_number(project), name=endpoint.model, endpoint=endpoint, metrics={"source": "endpoint"}
@@ -88,7 +88,7 @@ def register_run(*, run: Run) -> Version:
     """The version that a finished run made; it starts to serve if the project wants that. Twice gives the same version."""
     record = json.loads((run.path / "model" / "prefloop.json").read_text(encoding="utf-8"))
     with transaction.atomic():
-        project = _lock(run.project)
+        project = lock_project(run.project)
         version = Version.objects.filter(run=run).first()
         if version is None:
             version = _create_from_run(project, run, record)
@@ -129,7 +129,7 @@ def _next_number(project: Project) -> int:
     return 0 if newest is None else newest + 1
 
 
-def _lock(project: Project) -> Project:
+def lock_project(project: Project) -> Project:
     """Two at once must not take the same number, nor promote past each other."""
     return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 

@@ -108,6 +108,8 @@ def start_run(
 
 def _require_weights(version: Version) -> None:
     """Only what is here as weights can be trained, or be a reference."""
+    if version.is_removed:
+        raise RunRefused(f"The files of {version} have been deleted. Choose another version to start from.")
     if version.is_endpoint:
         raise RunRefused(
             f"{version} is an endpoint: its weights are not here, so it cannot be trained. Choose a version with weights to "

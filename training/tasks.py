@@ -92,3 +92,10 @@ def describe_version(version_id: int) -> None:
 
         note_machine()
         describe(version=Version.objects.select_related("project", "parent").get(pk=version_id), check=check)
+
+
+@task(queue_name=GPU, priority=-20)  # where the files are
+def remove_files(version_id: int) -> None:
+    from training.upkeep import remove_files as remove
+
+    remove(version_id=version_id)

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, evaluations, leaderboard, people, project, runs, train, versions
+from training.views import endpoints, evaluations, leaderboard, people, project, runs, train, upkeep, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -19,6 +19,13 @@ urlpatterns = [
     path("projects/<slug:slug>/runs/<int:number>/resume/", runs.run_resume, name="run_resume"),
     path("projects/<slug:slug>/versions/", versions.versions, name="versions"),
     path("projects/<slug:slug>/versions/<int:number>/", versions.version, name="version"),
+    path("projects/<slug:slug>/versions/<int:number>/describe/", upkeep.version_describe, name="version_describe"),
+    path("projects/<slug:slug>/versions/<int:number>/alias/", upkeep.version_alias, name="version_alias"),
+    path("projects/<slug:slug>/versions/<int:number>/archive/", upkeep.version_archive, name="version_archive"),
+    path("projects/<slug:slug>/versions/<int:number>/remove/", upkeep.version_remove, name="version_remove"),
+    path("projects/<slug:slug>/versions/<int:number>/download/", upkeep.version_download, name="version_download"),
+    path("projects/<slug:slug>/versions/<int:number>/judgements/", upkeep.version_judgements, name="version_judgements"),
+    path("projects/<slug:slug>/judged/<int:comparison>/", upkeep.judged, name="judged"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
     path("projects/<slug:slug>/endpoints/", endpoints.endpoints, name="endpoints"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/", endpoints.endpoint, name="endpoint"),

@@ -31,7 +31,7 @@ def as_owner(client, owner):
 
 def test_the_list_shows_figures_the_serving_one_and_lineage(as_owner, trained):
     page = as_owner.get(LIST).content.decode()
-    for words in ("78 %,</span>", "45–94 %", "70 <", "84 %", "serving", 'aria-label="v1, from v0"', "Make v1 serve"):
+    for words in ("78 %,</span>", "45–94 %", "70 <", "84 %", "serving", 'aria-label="v1, from v0, by run 1', "Make v1 serve"):
         assert words in page, words
     assert "Make v0 serve" not in page and "KL from the base" not in page
 
@@ -160,7 +160,7 @@ def test_one_click_makes_it_serve_and_back(as_owner, owner, project, base, train
     newest = Promotion.objects.first()
     assert (newest.by, newest.why) == (owner, "shorter and right")
     page = as_owner.get(URL).content.decode()
-    assert "shorter and right" in page and "Make it serve" not in page
+    assert "shorter and right" in page and "Make it serve</button>" not in page
     as_owner.post(LIST + "0/promote/")
     assert serving_version(project) == base
 

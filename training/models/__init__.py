@@ -10,9 +10,26 @@ from .leaderboard import Leaderboard
 from .machine import Machine
 from .run import Run, RunEvent
 from .scoring import Score, Scoring
-from .version import Promotion, Version
+from .version import Promotion, Version, VersionAlias
 
 __all__ = [
-    "AiAnnotator", "AiVerdict", "Dataset", "Endpoint", "Evaluation", "EvaluationPair", "Generation", "Inquiry", "Leaderboard",
-    "Machine", "Promotion", "Rubric", "Run", "RunEvent", "Score", "Scoring", "Sitting", "Version",
-]  # fmt: skip
+    "AiAnnotator",
+    "AiVerdict",
+    "Dataset",
+    "Endpoint",
+    "Evaluation",
+    "EvaluationPair",
+    "Generation",
+    "Inquiry",
+    "Leaderboard",
+    "Machine",
+    "Promotion",
+    "Rubric",
+    "Run",
+    "RunEvent",
+    "Score",
+    "Scoring",
+    "Sitting",
+    "Version",
+    "VersionAlias",
+]

@@ -20,7 +20,11 @@ class VersionQuerySet(models.QuerySet):
 
     def trainable(self):
         """Those whose weights are here: an endpoint generates and is evaluated, but cannot be trained."""
-        return self.filter(endpoint=None)
+        return self.filter(endpoint=None, removal_asked_at=None)
+
+    def present(self):
+        """Those that can still answer: their files are not gone, nor about to be."""
+        return self.filter(removal_asked_at=None)
 
 
 class Version(models.Model):
@@ -38,6 +42,11 @@ class Version(models.Model):
     size_bytes = models.BigIntegerField(default=0)
     parameters = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
+    notes = models.TextField(blank=True, help_text="What people want to remember of it.")
+    tags = models.JSONField(default=list, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Out of the way; nothing is lost.")
+    removal_asked_at = models.DateTimeField(null=True, blank=True, help_text="A worker deletes its files.")
+    removed_at = models.DateTimeField(null=True, blank=True, help_text="Its files are gone; what is known of it stays.")
 
     objects = VersionQuerySet.as_manager()
 
@@ -63,6 +72,11 @@ class Version(models.Model):
         return settings.VAR_DIR / self.directory
 
     @property
+    def is_removed(self) -> bool:
+        """Its files are gone, or about to be."""
+        return self.removal_asked_at is not None
+
+    @property
     def is_endpoint(self) -> bool:
         return self.endpoint_id is not None
 
@@ -73,6 +87,26 @@ class Version(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("version", args=[self.project.slug, self.number])
+
+
+class VersionAlias(models.Model):
+    """A name that moves from version to version: "best". The one that serves is told by `Promotion`, not by an alias."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="aliases")
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=40)
+    by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="alias_is_unique_in_its_project"),
+            models.CheckConstraint(condition=~Q(name="serving"), name="alias_is_not_serving"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Promotion(models.Model):

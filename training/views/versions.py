@@ -14,16 +14,21 @@ from training.cautions import standing_cautions
 from training.evaluation_card import evaluation_card
 from training.evaluations import EvaluationRefused, start_evaluation
 from training.figures import figures_of
+from training.filters import filters_in_words
 from training.forms import EvaluationForm, PromoteForm
-from training.lineage import lineage_of
+from training.lineage import drawn_versions, lineage_of
 from training.models import Version
+from training.provenance import people_of
 from training.registry import promote, serving_version
 from training.reward_card import reward_card
 from training.rewards import ScoringRefused, start_scoring
 from training.samples import samples_of
+from training.upkeep import why_not_removed
+from training.version_table import Asked
 from training.views.project import STOP_POLLING
 
 PER_PAGE = 30
+HISTORY = 20  # promotions on the page of all versions
 RETIRED = "Pairs of other versions that nobody has judged are retired; they come back when their version serves again."
 
 
@@ -37,16 +42,22 @@ def _find_version(request: ProjectRequest, number: int) -> Version:
 @require_safe
 @project_view(may="may_see_versions")
 def versions(request: ProjectRequest) -> HttpResponse:
-    found = Version.objects.of(request.project).select_related("parent__project", "run__dataset", "run__project", "project")
-    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    asked = Asked.read(request.GET)
+    found = asked.choose(Version.objects.of(request.project))
+    rows = found.select_related("parent__project", "run__dataset", "run__project", "project").prefetch_related("aliases")
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     serving = serving_version(request.project)
     figures = figures_of(page.object_list)
+    promotions = request.project.promotions.select_related("version__project", "by")[:HISTORY]
     context = {
         "page": page,
+        "asked": asked,
+        "archived": request.project.versions.exclude(archived_at=None).count(),
         "serving": serving,
         "figures": figures,
         "kl_known": any(row.kl is not None for row in figures),
-        "lineage": lineage_of(page.object_list, serving=serving),
+        "lineage": lineage_of(drawn_versions(request.project), serving=serving),
+        "promotions": promotions,
     }
     return render(request, "training/versions.html", context)
 
@@ -78,6 +89,8 @@ def _version_page(
         "children": version.children.select_related("project").order_by("number"),
         "form": form,
         "path_below": f"var/{version.directory}",
+        "aliases": list(version.aliases.all()),
+        "standing_in_the_way": why_not_removed(version, serving=serving) if request.role.may_manage else "",
         "being_measured": any(not v.is_described and not description_is_given_up(v) for v in compared),
     }
     if request.htmx:
@@ -85,6 +98,10 @@ def _version_page(
         return render(request, "training/_version_live.html", context, status=status)
     context |= reward_card(version)
     context |= evaluation_card(version, evaluation_form, serves=version == serving)
+    if version.run_id:
+        told = people_of(version.run.dataset, names=request.role.may_manage)
+        names = {person.pk: person.name for person in told}
+        context |= {"people": told, "filters": filters_in_words(version.run.dataset.filters, names=names)}
     return render(request, "training/version.html", context, status=status)
 
 
@@ -109,6 +126,9 @@ def version_promote(request: ProjectRequest, number: int) -> HttpResponse:
     form = PromoteForm(request.POST)
     if not form.is_valid():
         return _version_page(request, version, form, status=422)
+    if version.is_removed:
+        messages.error(request, f"The files of {version} have been deleted, so it cannot serve.")
+        return redirect(version)
     promote(version=version, by=request.user, why=form.cleaned_data["why"])
     messages.success(request, f"{version} serves now and writes the next pairs. {RETIRED}")
     return redirect(version)
