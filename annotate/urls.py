@@ -18,6 +18,7 @@ from .views import (
     quality,
     review,
     tokens,
+    webhooks,
 )
 
 urlpatterns = [
@@ -79,6 +80,16 @@ urlpatterns = [
     path("projects/<slug:slug>/members/<int:user_id>/suspend/", members.member_suspend, name="member_suspend"),
     path("projects/<slug:slug>/members/<int:user_id>/exclude/", members.member_exclude, name="member_exclude"),
     path("projects/<slug:slug>/members/<int:user_id>/include/", members.member_include, name="member_include"),
+    path("projects/<slug:slug>/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("projects/<slug:slug>/webhooks/<int:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("projects/<slug:slug>/webhooks/<int:webhook_id>/pause/", webhooks.webhook_pause, name="webhook_pause"),
+    path("projects/<slug:slug>/webhooks/<int:webhook_id>/secret/", webhooks.webhook_secret, name="webhook_secret"),
+    path("projects/<slug:slug>/webhooks/<int:webhook_id>/remove/", webhooks.webhook_remove, name="webhook_remove"),
+    path(
+        "projects/<slug:slug>/webhooks/<int:webhook_id>/deliveries/<int:delivery_id>/again/",
+        webhooks.delivery_again,
+        name="delivery_again",
+    ),
     *api,
     path("projects/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
     path("projects/<slug:slug>/invitations/<int:number>/revoke/", invitations.invitation_revoke, name="invitation_revoke"),

@@ -190,6 +190,7 @@ REST_FRAMEWORK = {
 }
 API_RATE = env.str("API_RATE", default="600/min")  # requests of one token, or one person's browser, to each web process
 API_WORK_RATE = env.str("API_WORK_RATE", default="30/min")  # of those, such as start a run, a generation, a scoring
+WEBHOOKS_MAY_BE_INTERNAL = env.bool("WEBHOOKS_MAY_BE_INTERNAL", default=False)  # send into this server's own network, too
 SPECTACULAR_SETTINGS = {
     "TITLE": "Prefloop",
     "VERSION": "1",

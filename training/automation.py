@@ -20,6 +20,7 @@ from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Project, SentOnce
 from training import jobs, tasks, upkeep
+from training.announcements import tell_webhooks
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
 from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting, Version
@@ -47,7 +48,7 @@ def tick() -> None:
     parts = (
         take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, seat_ai_annotators,
         enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks,
-        prune_what_programs_asked,
+        prune_what_programs_asked, tell_webhooks,
     )  # fmt: skip
     for part in parts:
         _try(part)

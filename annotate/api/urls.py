@@ -8,6 +8,7 @@ from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView
 from .members import MemberLinkView, MembersView, MemberView
 from .pairs import AllJudgementsView, ComparisonsView, ComparisonView, CompletionsView
 from .prompts import PromptsView, PromptView
+from .webhooks import DeliveriesView, SendAgainView, WebhooksView, WebhookView
 
 PROJECT = "api/v1/projects/<slug:slug>/"
 
@@ -25,6 +26,10 @@ urlpatterns = [
     path(PROJECT + "comparisons/<int:id>/", ComparisonView.as_view(), name="api_comparison"),
     path(PROJECT + "judgements/all/", AllJudgementsView.as_view(), name="api_judgements_all"),
     path(PROJECT + "export/", ExportView.as_view(), name="api_export"),
+    path(PROJECT + "webhooks/", WebhooksView.as_view(), name="api_webhooks"),
+    path(PROJECT + "webhooks/<int:id>/", WebhookView.as_view(), name="api_webhook"),
+    path(PROJECT + "webhooks/<int:id>/deliveries/", DeliveriesView.as_view(), name="api_deliveries"),
+    path(PROJECT + "webhooks/<int:id>/deliveries/<int:delivery>/again/", SendAgainView.as_view(), name="api_delivery_again"),
     path(PROJECT + "progress/", ProgressView.as_view(), name="api_progress"),
     path(PROJECT + "next/", NextView.as_view(), name="api_next"),
     path(PROJECT + "judgements/", JudgementsView.as_view(), name="api_judgements"),

@@ -17,12 +17,14 @@ from .reliability import ReliabilityEstimate
 from .review import Decision, Dispute
 from .sent_once import SentOnce
 from .token import Token
+from .webhook import Delivery, Webhook
 
 __all__ = [
     "Assignment",
     "Comparison",
     "Completion",
     "Decision",
+    "Delivery",
     "Dispute",
     "Exclusion",
     "GoldAnswer",
@@ -39,4 +41,5 @@ __all__ = [
     "SignInLink",
     "Token",
     "User",
+    "Webhook",
 ]

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from annotate.webhooks import add_webhook
 from tests.browser.conftest import PHONE, WIDE
 
 pytestmark = pytest.mark.browser
@@ -32,3 +33,26 @@ def test_axe_has_nothing_to_say(page, sign_in, owner, no_violations, scheme, siz
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Revoke nightly import").click()
     expect(page.locator(".tokens .badge")).to_have_text("revoked")
+
+
+@pytest.mark.parametrize("scheme, size", [("light", WIDE), ("dark", PHONE)], ids=["light-wide", "dark-phone"])
+def test_webhooks(page, sign_in, owner, project, no_violations, settings, scheme, size):
+    settings.WEBHOOKS_MAY_BE_INTERNAL = True
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(size)
+    sign_in(page, owner)
+    page.goto("/projects/taste/webhooks/")
+    page.get_by_role("textbox", name="Address").fill("http://127.0.0.1:9/prefloop/" + "long/" * 20)
+    page.get_by_label("A run is done").check()
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_label("Secret", exact=True)).to_have_value(re.compile("^whs_"))
+    no_violations(page)
+    hook = add_webhook(project=project, url="http://127.0.0.1:9/other", events=["run.finished"])
+    said = {"said": "ConnectionRefusedError: [Errno 111] Connection refused " * 3, "tries": 2}
+    hook.deliveries.create(event="run.finished", subject="1/17", body="{}", state="done", status=200, said="ok", milliseconds=31)
+    hook.deliveries.create(event="run.finished", subject="2/18", body="{}", **said)
+    page.goto(f"/projects/taste/webhooks/{hook.pk}/")
+    no_violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.get_by_role("button", name="Send again: run.finished 1/17").click()
+    expect(page.get_by_text("It is sent again in a moment.")).to_be_visible()

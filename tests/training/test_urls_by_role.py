@@ -74,6 +74,12 @@ TABLE = {
     "invitations": MANAGES["get"],
     "invitation_revoke": MANAGES["post"],
     "join": EVERYBODY,
+    "webhooks": MANAGES["get"],
+    "webhook": MANAGES["get"],
+    "webhook_pause": MANAGES["post"],
+    "webhook_secret": MANAGES["post"],
+    "webhook_remove": MANAGES["post"],
+    "delivery_again": MANAGES["post"],
     "project": MEMBERS,
     "train": MANAGES["get"],
     "project_settings": MANAGES["get"],
@@ -110,6 +116,8 @@ TABLE = {
 }
 # The same address, another method.
 ALSO = [
+    ("webhooks", MANAGES["post"]),
+    ("webhook", MANAGES["post"]),
     *API_ALSO,
     ("gold_pair", MANAGES["post"]),
     ("handouts", MANAGES["post"]),
@@ -155,12 +163,15 @@ def place(db) -> dict[str, object]:
     comparison = judgement.comparison_id
     decision = leave_as_it_is(comparison_id=comparison, by=make_member(project, "manager"))
     make_comparison(project, make_prompt(project, pk=ID), pk=ID)
+    hook = project.webhooks.create(pk=ID, url="https://example.org/", events=["run.finished"])
+    hook.deliveries.create(pk=ID, event="run.finished", subject="1", body="{}")
     project.generations.create(version=base, pk=ID)
     project.inquiries.create(version=base, kind="score", asked={}, by=somebody, pk=ID)
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
              "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors",
-             "split": "train", "username": "somebody", "id": ID}  # fmt: skip
+             "split": "train", "username": "somebody", "id": ID,
+             "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip
     place |= {"suffix": "csv"}
     return place | reviewed | {"project": project}
 
