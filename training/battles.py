@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from django.db.models import F, Q
 
-from annotate.models import Judgement, Project
+from annotate.models import Project
 from annotate.models.comparison import Purpose
 from annotate.models.judgement import Outcome
+from training.votes import votes
 
 READ_AT_ONCE = 5000
 
@@ -36,7 +37,7 @@ UNKNOWN = Q(comparison__first__version=None, comparison__first__model_name="") |
 
 def standing_judgements(project: Project):
     """Those that can be battles: of people's choosing, so not of pairs with a known answer."""
-    return Judgement.objects.voting().filter(comparison__project=project).exclude(comparison__purpose=Purpose.GOLD)
+    return votes(project).exclude(comparison__purpose=Purpose.GOLD)
 
 
 def read_battles(project: Project) -> Iterator[Battle]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from annotate.counting import counted
-from annotate.models import Judgement
 from training.models import Evaluation
 from training.standings import Result, Standing, value_of
+from training.votes import votes
 
 FEW = 100  # results: so many are named one by one in a query
 OUTCOMES = {"won": "Won", "tied": "Tied", "lost": "Lost"}
@@ -51,9 +51,9 @@ def judged_results(standing: Standing, *, only: str = "") -> list[Result]:
 
 
 def results_table(evaluation: Evaluation, results: Sequence[Result]) -> list[Row]:
-    """Two queries."""
+    """Three queries."""
     wanted = evaluation.pairs.select_related("prompt", "candidate", "opponent", "comparison")
-    judgements = Judgement.objects.voting().filter(comparison__evaluation_pair__evaluation=evaluation)
+    judgements = votes(evaluation.project).filter(comparison__evaluation_pair__evaluation=evaluation)
     if len(results) <= FEW:
         wanted = wanted.filter(pk__in=[result.pair_id for result in results])
         judgements = judgements.filter(comparison__evaluation_pair__in=[result.pair_id for result in results])

@@ -28,6 +28,7 @@ from training.leaderboard import fingerprint
 from training.models import Score, Scoring, Version
 from training.models.job import JobState
 from training.registry import serving_version
+from training.votes import votes
 
 STRONG = 3  # "better", of the words of all scales (`annotate.models.scale.RANKS`)
 AGAINST = 0.25  # a version contradicts a judgement when it gives the chosen answer less
@@ -91,23 +92,21 @@ class Agreement:
 
 def agreement_of(version: Version, *, split: Split) -> Agreement | None:
     """Over scored comparisons of which more judgements chose one side than the other. None without any."""
-    votes: defaultdict[int, int] = defaultdict(int)
-    margins: dict[int, float] = {}
-    rows = _judged(version).filter(comparison__prompt__split=split)
-    for comparison_id, margin, outcome in rows.values_list("comparison_id", "margin", "comparison__judgements__outcome"):
-        margins[comparison_id] = margin
-        votes[comparison_id] += {Outcome.FIRST: 1, Outcome.SECOND: -1}.get(outcome, 0)
-    towards = [math.copysign(1, votes[pk]) * margin for pk, margin in margins.items() if votes[pk]]
+    margins = margins_of(version, comparison__prompt__split=split)
+    lead: defaultdict[int, int] = defaultdict(int)
+    for pk, outcome in votes(version.project).filter(comparison__prompt__split=split).values_list("comparison_id", "outcome"):
+        lead[pk] += {Outcome.FIRST: 1, Outcome.SECOND: -1}.get(outcome, 0)
+    towards = [math.copysign(1, lead[pk]) * margin for pk, margin in margins.items() if lead[pk]]
     if not towards:
         return None
     right = sum(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in towards)
     return Agreement(right, len(towards), sum(towards) / len(towards))
 
 
-def _judged(version: Version) -> QuerySet[Score]:
-    """A row for each standing judgement of a scored comparison."""
-    scored = Score.objects.with_margin().filter(version=version, first_reward__isnull=False)
-    return scored.filter(comparison__judgements__isnull=False, comparison__judgements__withdrawn_at=None)
+def margins_of(version: Version, **which: Any) -> dict[int, float]:
+    """Of the comparisons that it has scored, by id: how much it prefers the first answer."""
+    found = Score.objects.with_margin().filter(version=version, first_reward__isnull=False, **which)
+    return dict(found.values_list("comparison_id", "margin"))
 
 
 def figures_of_rewards(version: Version) -> dict[str, Any]:
@@ -126,13 +125,14 @@ def figures_of_rewards(version: Version) -> dict[str, Any]:
 def contradictions(version: Version) -> set[int]:
     """Comparisons with a strong judgement for an answer that the version holds for the worse, by far."""
     least = math.log(AGAINST / (1 - AGAINST))
-    rows = _judged(version).filter(
-        Q(comparison__judgements__outcome=Outcome.FIRST, margin__lt=least)
-        | Q(comparison__judgements__outcome=Outcome.SECOND, margin__gt=-least)
-    )
-    rows = rows.filter(comparison__purpose=Purpose.TRAIN)
-    told = rows.values_list("comparison_id", "comparison__judgements__strength", "comparison__judgements__assignment__grades")
-    return {pk for pk, strength, grades in told if Grades(grades).rank(strength) >= STRONG}
+    margins = margins_of(version, comparison__purpose=Purpose.TRAIN)
+    sided = votes(version.project).filter(comparison__purpose=Purpose.TRAIN, outcome__in=[Outcome.FIRST, Outcome.SECOND])
+    found = set()
+    for pk, outcome, strength, grades in sided.values_list("comparison_id", "outcome", "strength", "assignment__grades"):
+        margin = margins.get(pk, 0.0)
+        if (margin if outcome == Outcome.FIRST else -margin) < least and Grades(grades).rank(strength) >= STRONG:
+            found.add(pk)
+    return found
 
 
 # -- what follows in the queue -----------------------------------------------------------------------------

@@ -14,12 +14,12 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Length
 
-from annotate.models import Judgement
 from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
 from training.length_control import LengthControlled, length_controlled
 from training.models import Evaluation
 from training.sequential import EVERYTHING, Bounds, bounds
+from training.votes import votes
 from training.win_rates import win_rate
 
 FEW = 5  # prompts: with fewer, length is not controlled for
@@ -86,7 +86,7 @@ class Standing:
 
 
 def standing_of(evaluation: Evaluation) -> Standing:
-    """Two queries."""
+    """Three queries."""
     results, waiting, identical = read_results(evaluation)
     if not results:
         return Standing((), waiting, identical)
@@ -122,7 +122,7 @@ def read_results(evaluation: Evaluation) -> tuple[list[Result], int, int]:
 def values_of_comparisons(evaluation: Evaluation) -> dict[int, tuple[float, datetime]]:
     """For each judged comparison, what share of its judgements prefers the candidate, and when the last came."""
     rows = (
-        Judgement.objects.voting()
+        votes(evaluation.project)
         .filter(comparison__evaluation_pair__evaluation=evaluation)
         .values_list(
             "comparison_id", "outcome", "created_at", "comparison__first_id", "comparison__evaluation_pair__candidate_id"

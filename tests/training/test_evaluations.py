@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from annotate.consensus import settle
+from annotate.exclusions import exclude_person, lift_exclusion
 from annotate.judging import record_judgement, take_back_last
 from annotate.models import Comparison, User
 from annotate.models.comparison import ComparisonState, Purpose
@@ -152,13 +153,26 @@ def test_answers_that_are_the_same_come_in_at_the_pace_of_the_others(project, se
     assert lengths == [0, 1, 3, 4, 6]
 
 
-def test_a_standing_costs_two_queries_however_many_judgements_there_are(
+def test_a_standing_costs_three_queries_however_many_judgements_there_are(
     project, serving, newer, annotator, django_assert_num_queries
 ) -> None:
     evaluation = make_evaluation(newer, serving, pairs=12)
     judge_all(project, annotator, candidates)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert standing_of(evaluation).judged == 12
+
+
+def test_who_is_excluded_or_only_sorts_the_queue_has_no_say(project, serving, newer, annotator, manager) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=3)
+    judge_all(project, annotator, candidates)
+    assert standing_of(evaluation).rate == 1.0
+    exclude_person(project=project, person=annotator, why="Clicks without reading.", by=manager)
+    assert standing_of(evaluation).judged == 0
+    lift_exclusion(project=project, person=annotator, by=manager)
+    annotator.is_ai, project.ai_judgements = True, "presort"
+    annotator.save()
+    project.save()
+    assert standing_of(evaluation).judged == 0
 
 
 # -- its verdict -------------------------------------------------------------------------------------------
