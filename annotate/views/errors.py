@@ -5,6 +5,7 @@ what a view did not expect.
 """
 
 import sys
+from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -39,6 +40,26 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_api(request) or request.headers.get("Accept", "").startswith("application/json"):
         return answer(status, code, message)
     return render(None, "500.html", {"status": status, "message": message}, status=status)
+
+
+def tell_wrong_method(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: whoever opens or reloads the address of a button in the browser gets a page, not an empty answer."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if response.status_code != 405 or response.content or is_api(request):
+            return response
+        page = render(None, "405.html", {"back": _project_of(request.path)}, status=405)
+        page["Allow"] = response["Allow"]
+        return page
+
+    return respond
+
+
+def _project_of(path: str) -> str:
+    """The address of the project that the path lies in, else of all projects."""
+    first, *rest = path.strip("/").split("/")
+    return f"/projects/{rest[0]}/" if first == "projects" and len(rest) > 1 else "/"
 
 
 def is_api(request: HttpRequest) -> bool:

@@ -56,7 +56,6 @@ API = "/api/v1/projects/taste/"
     [
         ("get", "/api/v1/nothing/", {}, 404, "not_found"),
         ("get", "/api/", {}, 404, "not_found"),
-        ("get", API, {}, 404, "not_found"),
         ("post", API + "nothing/", {}, 404, "not_found"),
         ("get", "/api/v1/projects/nowhere/next/", {}, 404, "not_found"),
         ("get", API + "next/", {}, 405, "method_not_allowed"),
@@ -100,6 +99,13 @@ def log(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(terminal, "stream", stream)
     return stream
+
+
+def test_the_address_of_a_button_opened_in_the_browser_is_a_page(judge, project):
+    answer = judge.get(f"/projects/{project.slug}/compare/judge/")
+    page = answer.content.decode()
+    assert answer.status_code == 405 and answer["Allow"] == "POST" and f'href="/projects/{project.slug}/"' in page
+    assert "Nothing was" in page and "Content-Security-Policy" in answer
 
 
 def test_what_is_refused_takes_one_line_of_the_log(judge, project, log):
