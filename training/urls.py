@@ -3,7 +3,7 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import endpoints, evaluations, leaderboard, people, project, runs, train, upkeep, versions
+from training.views import ai_annotators, endpoints, evaluations, leaderboard, people, project, runs, train, upkeep, versions
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -27,6 +27,9 @@ urlpatterns = [
     path("projects/<slug:slug>/versions/<int:number>/judgements/", upkeep.version_judgements, name="version_judgements"),
     path("projects/<slug:slug>/judged/<int:comparison>/", upkeep.judged, name="judged"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
+    path("projects/<slug:slug>/ai/", ai_annotators.ai_annotators, name="ai_annotators"),
+    path("projects/<slug:slug>/ai/purpose/", ai_annotators.ai_purpose, name="ai_purpose"),
+    path("projects/<slug:slug>/ai/<int:annotator_id>/", ai_annotators.ai_annotator, name="ai_annotator"),
     path("projects/<slug:slug>/endpoints/", endpoints.endpoints, name="endpoints"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/", endpoints.endpoint, name="endpoint"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/test/", endpoints.endpoint_test, name="endpoint_test"),

@@ -14,6 +14,7 @@ from tests.collecting.judged import judge
 from tests.training.api_roles import API_ALSO, API_TABLE
 from tests.training.roles import EVERYBODY, JUDGES, LOOKS, MANAGES, MEMBERS, ROLES, SIGN_IN, SIGNED_IN, Expected, below_project
 from tests.training.rows import make_evaluation, make_run
+from training.ai_annotators import create_ai_annotator
 
 OWN = UUID(int=7)  # an assignment of the visitor's own
 ID = 8_000_001  # of rows whose addresses hold one: far from those that a database counts up to by itself
@@ -100,6 +101,9 @@ TABLE = {
     "version_judgements": LOOKS,
     "judged": MANAGES["get"],
     "version_promote": MANAGES["post"],
+    "ai_annotators": MANAGES["get"],
+    "ai_annotator": MANAGES["get"],
+    "ai_purpose": MANAGES["post"],
     "endpoints": MANAGES["get"],
     "endpoint": MANAGES["get"],
     "endpoint_test": MANAGES["post"],
@@ -123,6 +127,8 @@ ALSO = [
     ("handouts", MANAGES["post"]),
     ("train", MANAGES["post"]),
     ("data_import", MANAGES["post"]),
+    ("ai_annotator", MANAGES["post"]),
+    ("ai_annotators", MANAGES["post"]),
     ("endpoint", MANAGES["post"]),
     ("endpoints", MANAGES["post"]),
     ("guidelines_edit", MANAGES["post"]),
@@ -158,6 +164,7 @@ def place(db) -> dict[str, object]:
     project.handouts.create(number=1, name="Batch", size=0)
     somebody = make_member(project, "annotator", "somebody")
     endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")
+    brief = create_ai_annotator(project=project, name="Brief", rubric="Shorter is better.", endpoint=endpoint)
     project.invitations.create(number=1, token_sha256="0" * 64, by=somebody, expires_at=timezone.now())
     judgement = judge(make_comparison(project), somebody, "first", flags=["unsafe"])
     comparison = judgement.comparison_id
@@ -169,7 +176,8 @@ def place(db) -> dict[str, object]:
     project.inquiries.create(version=base, kind="score", asked={}, by=somebody, pk=ID)
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
-             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "name": "model.safetensors",
+             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "annotator_id": brief.pk,
+             "name": "model.safetensors",
              "split": "train", "username": "somebody", "id": ID,
              "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip
     place |= {"suffix": "csv"}
