@@ -96,6 +96,6 @@ def describe_version(version_id: int) -> None:
 
 @task(queue_name=GPU, priority=-20)  # where the files are
 def remove_files(version_id: int) -> None:
-    from training.upkeep import remove_files as remove
+    from training.version_upkeep import remove_files as remove
 
     remove(version_id=version_id)

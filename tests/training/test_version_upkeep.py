@@ -12,7 +12,7 @@ from tests.training.rows import make_judgement, make_run, make_trained
 from training.lineage import drawn_versions, lineage_of
 from training.models import Version, VersionAlias
 from training.runs import Order, RunRefused, plan_run
-from training.upkeep import UpkeepRefused, remove_files, request_removal
+from training.version_upkeep import UpkeepRefused, remove_files, request_removal
 
 VERSIONS = "/projects/taste/versions/"
 

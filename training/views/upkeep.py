@@ -12,7 +12,7 @@ from annotate.access import ProjectRequest, project_view
 from training.models import Version
 from training.provenance import judged_comparison, judgements_in
 from training.tarballs import stream_tar
-from training.upkeep import UpkeepRefused, archive, describe, drop_alias, request_removal, set_alias, unarchive
+from training.version_upkeep import UpkeepRefused, archive, describe, drop_alias, request_removal, set_alias, unarchive
 from training.views.versions import _find_version
 
 

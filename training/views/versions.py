@@ -23,8 +23,8 @@ from training.registry import promote, serving_version
 from training.reward_card import reward_card
 from training.rewards import ScoringRefused, start_scoring
 from training.samples import samples_of
-from training.upkeep import why_not_removed
 from training.version_table import Asked
+from training.version_upkeep import why_not_removed
 from training.views.project import STOP_POLLING
 
 PER_PAGE = 30
