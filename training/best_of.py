@@ -1,11 +1,13 @@
 """Of several answers, the best and the worst by implicit reward: log π(y|x) − log π_ref(y|x), π_ref being the reference of the
 version's run (β scales all alike). As the best of N in the DPO paper's appendix, and as a source of pairs that differ."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from annotate.models import Prompt
+from training.filling import seed_of
 from training.models import Version
-from training.sampling import Policy, Request, Sample, encode_prompt, load_policy, score
+from training.sampling import Policy, Request, Sample, encode_prompt, load_policy, sample, score
+from training.win_rates import win_rate
 
 Drawn = tuple[Request, Sample]
 
@@ -35,3 +37,33 @@ def best_and_worst(version: Version, policy: Policy, prompt: Prompt, drawn: Sequ
     rewards = rewards_of(version, policy, prompt, [answer for _, answer in good])
     places = sorted(range(len(good)), key=rewards.__getitem__)
     return [good[place] for place in sorted({places[0], places[-1]})]
+
+
+def curve(
+    version: Version,
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    judge: Callable[[str, str], float],
+    *,
+    numbers: Sequence[int] = (1, 2, 4, 8, 16),
+    seed: int = 0,
+) -> dict[int, tuple[float, float, float]]:
+    """For each N, the win rate of the best of N against one answer of the same version, with its 95 % interval over prompts.
+
+    (Rafailov et al., arXiv:2305.18290, appendix D.1: it rises and comes to a plateau.) The best of N is chosen among the
+    first N of the same draws; the one answer it meets is another draw. `judge(answer, rival)` says 1, ½ or 0.
+    """
+    most = max(numbers)
+    won: dict[int, list[float]] = {number: [] for number in numbers}
+    for prompt in prompts:
+        project = prompt.project
+        seeds = [seed_of(seed, version.pk, prompt.pk, number) for number in range(most + 1)]
+        requests = [Request(prompt.messages, each, project.temperature, project.top_p, project.max_new_tokens) for each in seeds]
+        *answers, rival = sample(policy.model, policy.tokenizer, requests)
+        if rival.error:
+            continue
+        rewards = rewards_of(version, policy, prompt, answers)
+        for number in numbers:
+            best = max(range(number), key=rewards.__getitem__)
+            won[number].append(judge(answers[best].text, rival.text))
+    return {number: win_rate(values, seed=seed) for number, values in won.items() if values}

@@ -11,7 +11,8 @@ from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
 from training.evaluations import decide_evaluations
 from training.leaderboard import count_leaderboard
-from training.models import Evaluation
+from training.models import Evaluation, Score, Scoring
+from training.rewards import figures_of_rewards
 
 pytestmark = pytest.mark.browser
 
@@ -91,6 +92,13 @@ def test_the_pages_are_sound_and_fit(page, sign_in, manager, project, versions, 
     page.set_viewport_size(size)
     sign_in(page, manager)
     count_leaderboard(project=project)
+    for number, judgement in enumerate(Judgement.objects.all()[:8]):
+        comparison = judgement.comparison
+        comparison.purpose = "train"
+        comparison.save()
+        Score.objects.create(version=newer, comparison=comparison, first_reward=number - 3, second_reward=0)
+    figures = figures_of_rewards(newer)
+    Scoring.objects.create(project=project, version=newer, beta=0.1, state="done", figures=figures)
     pages = ("/projects/taste/evaluations/", "/projects/taste/evaluations/1/", "/projects/taste/leaderboard/")
     for address in (*pages, newer.get_absolute_url()):
         page.goto(address)

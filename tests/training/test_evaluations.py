@@ -396,3 +396,22 @@ def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_mod
     least, most = min(rewards), max(rewards)
     assert {rewards[drawn.index(each)] for each in best_and_worst(newer, policy, prompt, drawn)} == {least, most}
     assert len(set(rewards)) > 1 and rewards[drawn.index(best_by_reward(newer, policy, prompt, drawn))] == max(rewards)
+
+
+@pytest.mark.torch
+def test_the_curve_of_best_of_n(project, two_models) -> None:
+    """A judge who likes what the reward likes: the more to choose from, the oftener it wins; of one, it wins as often as not."""
+    from training.best_of import curve, rewards_of
+    from training.sampling import Sample, load_policy
+
+    newer, _ = two_models
+    policy, prompts = load_policy(newer.path), list(project.prompts.select_related("project"))
+
+    def reward(text: str) -> float:
+        ids = tuple(policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return rewards_of(newer, policy, prompts[0], [Sample(text, ids)])[0] if ids else 0.0
+
+    found = curve(newer, policy, prompts, lambda a, b: float(reward(a) > reward(b)), numbers=(1, 4, 16), seed=3)
+    rates = [rate for rate, _, _ in found.values()]
+    assert list(found) == [1, 4, 16] and rates[0] < rates[2] and all(low <= rate <= high for rate, low, high in found.values())
+    assert found == curve(newer, policy, prompts, lambda a, b: float(reward(a) > reward(b)), numbers=(1, 4, 16), seed=3)
