@@ -6,6 +6,7 @@ then `--size 0.5b` and larger make random weights of a published architecture, f
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from training.dpo import head
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
 from training.dpo.model import load_model, load_tokenizer
 from training.dpo.packing import packed_length
+from training.dpo.recompute import all_kept, recompute_layers
 from training.dpo.tokens import Example
 
 from .__main__ import choose_pairs, import_demo_model
@@ -28,6 +30,7 @@ from .__main__ import choose_pairs, import_demo_model
 # Published shapes (Qwen2.5-0.5B and -1.5B, Llama-3.1-8B): hidden, intermediate, layers, heads, key-value heads, vocabulary, tied.
 SIZES = {
     "tiny": (64, 128, 2, 4, 2, 512, True),
+    "small": (128, 352, 4, 4, 2, 8_192, True),
     "0.5b": (896, 4864, 24, 14, 2, 151_936, True),
     "1.5b": (1536, 8960, 28, 12, 2, 151_936, True),
     "8b": (4096, 14_336, 32, 32, 8, 128_256, False),
@@ -42,13 +45,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="prefloop-bench-", dir=options.scratch) as scratch:
         model, examples = demo(options, Path(scratch)) if options.size == "demo" else made(options)
         model = model.to(device)
+    recompute_layers(model)
     print(f"{len(examples)} pairs, {sum(map(packed_length, examples)) / len(examples):.0f} unique tokens and "
           f"{sum(e.tokens for e in examples) / len(examples):.0f} in two rows a pair; {options.compute} on {device}")  # fmt: skip
     spent: dict[str, list[float]] = {name: [] for name in VARIANTS}
     peaks: dict[str, int] = {}
     for turn in range(options.rounds + 1):
         for name, variant in VARIANTS.items():
-            seconds, peaks[name] = variant(model, examples, precision, options.budget)
+            with contextlib.nullcontext() if variant is layers_again else all_kept(model):
+                seconds, peaks[name] = variant(model, examples, precision, options.budget)
             spent[name] += [seconds / len(examples)] if turn else []  # the first turn warms up
     report(spent, peaks, model, examples, precision)
 
@@ -102,19 +107,22 @@ def made(options: argparse.Namespace) -> tuple[Any, list[Example]]:
 
 
 def pass_over(model: Any, examples: list[Example], precision: Precision, path: ForwardPath) -> tuple[float, int]:
-    """Forward and backward over all pairs: seconds, and on a GPU the peak memory."""
+    """Forward and backward over all pairs: seconds, and on a GPU the peak memory. On one CPU thread they are seconds of the
+    processor's time, which other work on the machine does not stretch.
+    """
     cuda = precision.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
     scorer = Scorer(model, precision, path)
-    began = time.perf_counter()
+    clock = time.process_time if not cuda and torch.get_num_threads() == 1 else time.perf_counter
+    began = clock()
     for part in scorer.micro_batches(examples):
         scores_B2 = scorer.logprobs([examples[place] for place in part])
         torch.nn.functional.softplus(scores_B2[:, 1] - scores_B2[:, 0]).sum().backward()
     if cuda:
         torch.cuda.synchronize()
-    spent = time.perf_counter() - began
+    spent = clock() - began
     model.zero_grad(set_to_none=True)
     return spent, torch.cuda.max_memory_allocated() if cuda else 0
 
@@ -128,8 +136,8 @@ def plain(model: Any, examples: list[Example], precision: Precision, budget: int
 
 
 def without_sharing(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
-    """Packed, but the prompt once for each answer: each pair becomes two whose second answer is one token, which costs none."""
-    alone = [Example(e.line, e.id, e.prompt, answer, (2,), 1.0, 0.0) for e in examples for answer in (e.chosen, e.rejected)]
+    """Packed, but the prompt once for each answer: each pair becomes two single answers."""
+    alone = [Example(e.line, e.id, e.prompt, answer, (), 1.0, 0.0) for e in examples for answer in (e.chosen, e.rejected)]
     return pass_over(model, alone, precision, ForwardPath(packed=True, budget=budget))
 
 
@@ -142,6 +150,11 @@ def without_tiles(model: Any, examples: list[Example], precision: Precision, bud
         head.TILE = tile
 
 
+def layers_again(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    """Packed, with activation checkpointing: this variant alone is not run within `all_kept`."""
+    return packed(model, examples, precision, budget)
+
+
 def one_pair_at_once(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     return packed(model, examples, precision, 1)
 
@@ -151,6 +164,7 @@ VARIANTS: dict[str, Callable[..., tuple[float, int]]] = {
     "… without prefix sharing": without_sharing,
     "… without tiles in the head": without_tiles,
     "… one pair at a time": one_pair_at_once,
+    "… layers computed again": layers_again,
     "plain padded rows": plain,
 }
 

@@ -22,10 +22,8 @@ from training.dpo.tokens import Example
 
 from .ablation import SIZES, packed, plain
 
-VOCABULARY = 16_384
-SMALL = (256, 704, 4, 8, 4, VOCABULARY, True)
 # Prompt, chosen and rejected tokens of every pair; each series changes one thing of this.
-LENGTHS, PAIRS = (128, 64, 64), 16
+LENGTHS, PAIRS = (128, 64, 64), 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Case:
 
 
 SERIES = {
-    "pairs (128 + 64 + 64 tokens each)": [Case(f"{pairs} pairs", pairs=pairs) for pairs in (8, 16, 32, 64)],
+    "pairs (128 + 64 + 64 tokens each)": [Case(f"{pairs} pairs", pairs=pairs) for pairs in (4, 8, 16, 32)],
     "length (half of it prompt)": [
         Case(f"{2 * answer} tokens a row", lengths=(answer, answer, answer)) for answer in (32, 64, 128, 256, 512)
     ],
@@ -65,7 +63,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.trainer.scaling", description=__doc__)
-    parser.add_argument("--size", choices=["small", *SIZES], default="small")
+    parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=2048, help="Tokens in memory at once.")
     parser.add_argument("--compute", choices=("float32", "bfloat16"), default="float32")
@@ -94,7 +92,7 @@ def measure(cases: list[Case], precision: Precision, options: argparse.Namespace
 
 
 def model_of(size: str, vocabulary: int | None, device: torch.device) -> Any:
-    hidden, inner, layers, heads, kv_heads, own, tied = SMALL if size == "small" else SIZES[size]
+    hidden, inner, layers, heads, kv_heads, own, tied = SIZES[size]
     config = LlamaConfig(
         hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
         num_key_value_heads=kv_heads, vocab_size=vocabulary or own, tie_word_embeddings=tied, max_position_embeddings=8192,
