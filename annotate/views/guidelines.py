@@ -25,7 +25,8 @@ def guidelines(request: ProjectRequest) -> HttpResponse:
     if request.membership.edition:
         mark_as_read(membership=request.membership, number=request.membership.edition)
     template = "annotate/_guidelines.html" if request.htmx else "annotate/guidelines.html"
-    return render(request, template, {"guidelines": render_markdown(request.project.guidelines, breaks=False)})
+    html = render_markdown(request.project.guidelines, breaks=False, headings_from=3 if request.htmx else 2)
+    return render(request, template, {"guidelines": html})
 
 
 @require_POST

@@ -98,10 +98,29 @@ def test_mathematics_is_shown_as_its_source():
     assert '<span class="math math-block">\\frac{a}{b}</span>' in render("$$\n\\frac{a}{b}\n$$")
 
 
+def test_mathematics_between_brackets():
+    assert render(r"so \(a_1 * b_1\) holds") == '<p>so <span class="math">a_1 * b_1</span> holds</p>\n'
+    assert '<span class="math math-block">\\frac{a}{b} &lt; 1</span>' in render("that is\n\\[\n\\frac{a}{b} < 1\n\\]\nthen")
+    assert "math" not in render(r"`\(x\)` and \\(x\\) and \( \) and \(" + "x" * 3000 + r"\)")
+    assert "<script>" not in render(r"\(<script>alert(1)</script>\)")
+
+
+def test_headings_lie_below_those_of_the_page():
+    assert render("# One\n\n### Two\n\n# Three") == "<h3>One</h3>\n<h4>Two</h4>\n<h3>Three</h3>\n"
+    assert render("#### Deep") == "<h3>Deep</h3>\n"
+    assert render("# One\n\n## Two", headings_from=2) == "<h2>One</h2>\n<h3>Two</h3>\n"
+    assert "<h6>6</h6>" in render("\n\n".join(f"{'#' * level} {level}" for level in range(1, 7)))
+
+
+def test_columns_keep_their_alignment():
+    html = render("| a | b | c |\n| -: | :-: | - |\n| 1 | 2 | 3 |")
+    assert '<th class="align-right">a</th>' in html and '<td class="align-center">2</td>' in html and "<td>3</td>" in html
+
+
 def test_endless_input_is_answered_in_time():
     began = time.perf_counter()
     table = "|a" * 20_000 + "\n" + "|-" * 20_000
-    for text in ["*a " * 20_000, "[" * 20_000, ">" * 5_000 + "x", "`" * 20_000, "- " * 5_000 + "x", table]:
+    for text in ["*a " * 20_000, "[" * 20_000, ">" * 5_000 + "x", "`" * 20_000, "- " * 5_000 + "x", table, r"\(" * 90_000]:
         render(text)
     render("```python\n" + '"' * (LONGEST_CODE + 1) + "\n```")
     assert "<script>" not in render("<script>" + "x" * LONGEST)
