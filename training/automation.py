@@ -27,6 +27,7 @@ from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitti
 from training.models.job import JobState
 from training.registry import serving_version
 from training.rewards import score_what_is_new
+from training.scheduling import start_due_runs
 from training.sittings import seat_ai_annotators
 from training.unanswered import unanswered_prompts
 
@@ -46,8 +47,8 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
-        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, refill_queues, seat_ai_annotators,
-        enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks,
+        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, start_due_runs, refill_queues,
+        seat_ai_annotators, enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks,
         prune_what_programs_asked, tell_webhooks,
     )  # fmt: skip
     for part in parts:

@@ -97,7 +97,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "gold_share", "evaluation_share", "random_share", "judgements_at_most",
             "gold_feedback", "calibration_size", "calibration_bar", "calibration_stops",
             "temperature", "top_p", "max_new_tokens", "answers_per_pair", "queue_low", "queue_high",
-            "preset", "promoting",
+            "preset", "promoting", "trains_after", "trains_on", "trains_at",
             "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
         )  # fmt: skip
         labels = {
@@ -124,10 +124,14 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "queue_low": "Generate below … open comparisons",
             "queue_high": "Generate up to … open comparisons",
             "promoting": "A finished run's version starts to serve",
+            "trains_after": "Start a run after … new judgements",
+            "trains_on": "Start a run on",
+            "trains_at": "… at",
             "evaluates_finished_runs": "Compare a finished run's version blindly with the one that served",
             "evaluation_prompts": "Held-out prompts of an evaluation",
             "promotion_bar": "Bar for the win rate",
         }
+        widgets = {"trains_at": forms.TimeInput(attrs={"type": "time"}, format="%H:%M")}
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
             "changeable_minutes": "Each change is kept beside what was said before. 0: never.",
@@ -146,6 +150,9 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "answers_per_pair": "Of more than 2, the best and the worst by the version's own reward. Base models: 2.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
+            "trains_after": "Counted since the last run began. 0: only when somebody starts one.",
+            "trains_on": "If anything has been judged since the last run. It uses the preset above.",
+            "trains_at": "The hour and minute, in the site's time zone.",
             "evaluates_finished_runs": "By itself. A version that serves only after an evaluation is always compared.",
             "evaluation_prompts": "Each is judged among the other pairs. It ends early once it is plain who wins.",
             "promotion_bar": "A version passes when the lower bound of its win rate is above: 0.5 means that it is better.",
@@ -165,7 +172,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
          ("consensus", "confidence_bar", "least_grade")),
         ("Generating", "How the serving version writes the two answers, and when.",
          ("temperature", "top_p", "max_new_tokens", "answers_per_pair", "queue_low", "queue_high")),
-        ("Training", "What a run uses unless the Train form says otherwise.", ("preset", "promoting")),
+        ("Training", "What a run uses unless the Train form says otherwise.", 
+         ("preset", "promoting", "trains_after", "trains_on", "trains_at")),
         ("Evaluating", "Annotators compare two versions blindly, on prompts that nobody trains on.",
          ("evaluates_finished_runs", "evaluation_prompts", "promotion_bar")),
     )  # fmt: skip

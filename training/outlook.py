@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.dateformat import format as date_format
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
@@ -16,6 +17,7 @@ from training import tasks
 from training.jobs import JOBS
 from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
 from training.models.job import Job, JobState
+from training.scheduling import automates, new_judgements, next_time
 from training.wording import counted, lasting
 
 WORKER = '.venv/bin/python manage.py db_worker --queue-name "*"'
@@ -77,7 +79,7 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
     if all(stuck):
         return [stuck[0], *_cautions(now)]  # one worker is missing, and one command helps
     lines = stuck[0] or _generation(now), stuck[1] or _run(now)
-    return [*([line for line in lines if line] or [_rest(now)]), *_evaluation(now), *_cautions(now)]
+    return [*([line for line in lines if line] or [_rest(now)]), *_evaluation(now), *_next_run(now), *_cautions(now)]
 
 
 def _generation(now: Situation) -> Line | None:
@@ -230,6 +232,23 @@ def _in_words(job: Job) -> str:
         return f"an inquiry of {job.version}"
     done = f" ({job.progress} of {counted(job.total, 'pair')})" if job.total else ""
     return f"the generation of {job.version}{done}"
+
+
+def _next_run(now: Situation) -> list[Line]:
+    """What starts the next run by itself, unless one is unfinished."""
+    project = now.project
+    if not automates(project) or (now.run and not JobState(now.run.state).is_over):
+        return []
+    parts = []
+    if project.trains_after:
+        parts.append(f"when {counted(project.trains_after, 'new judgement')} have come; {new_judgements(project)} so far")
+    if at := next_time(project, after=timezone.now()):
+        parts.append(f"on {date_format(timezone.localtime(at), 'l, j F, H:i')}, if anything is new by then")
+    then = {
+        Promoting.AT_ONCE: "Its version starts to serve when it is done.",
+        Promoting.EVALUATED: "Its version serves once it has passed its evaluation.",
+    }.get(project.promoting, "Its version waits for you to make it serve.")
+    return [Line("info", "The next run starts by itself", f"{', or '.join(parts)[:1].upper()}{', or '.join(parts)[1:]}. {then}")]
 
 
 def _cautions(now: Situation) -> list[Line]:

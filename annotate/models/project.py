@@ -1,5 +1,7 @@
 """A project and who may do what in it."""
 
+from datetime import time
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -73,6 +75,20 @@ class AiJudgements(models.TextChoices):
     COUNT = "count", "Count like people's"
     PRESORT = "presort", "Only sort the queue: people get the pairs first of which the AI is least sure"
     IGNORE = "ignore", "None: AI annotators rest"
+
+
+class TrainingDay(models.TextChoices):
+    """When a run starts by itself, whatever has been judged (`training.scheduling`)."""
+
+    NEVER = "", "Never"
+    DAILY = "daily", "Every day"
+    MONDAY = "0", "Every Monday"
+    TUESDAY = "1", "Every Tuesday"
+    WEDNESDAY = "2", "Every Wednesday"
+    THURSDAY = "3", "Every Thursday"
+    FRIDAY = "4", "Every Friday"
+    SATURDAY = "5", "Every Saturday"
+    SUNDAY = "6", "Every Sunday"
 
 
 class ProjectQuerySet(models.QuerySet):
@@ -152,6 +168,14 @@ class Project(models.Model):
     # training
     preset = models.CharField(max_length=40, default="small", help_text="The trainer's preset for a run.")
     promoting = models.CharField(max_length=10, choices=Promoting.choices, default=Promoting.AT_ONCE)
+
+    trains_after = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(1_000_000)],
+        help_text="New judgements after which a run starts by itself; 0: never.",
+    )
+    trains_on = models.CharField(max_length=10, choices=TrainingDay.choices, blank=True, default=TrainingDay.NEVER)
+    trains_at = models.TimeField(default=time(3), help_text="In the site's time zone.")
 
     # evaluating
     evaluates_finished_runs = models.BooleanField(
