@@ -59,7 +59,7 @@ def question(protocol: Protocol, conversation: Messages, a: str, b: str, *, said
     tie = tie if protocol.allows_tie else ""
     told = "\n\n".join(f"{message['role']}: {message['content']}" for message in conversation)
     ask = (REASONED if protocol.gives_reasons else SHORT).format(tie=tie)
-    content = PAIR.format(conversation=_shown(told), a=_shown(a), b=_shown(b)) + ask
+    content = PAIR.format(conversation=shown(told), a=shown(a), b=shown(b)) + ask
     messages = [{"role": "system", "content": ASK.format(rubric=protocol.rubric.strip())}, {"role": "user", "content": content}]
     if said is not None:
         messages += [
@@ -74,7 +74,7 @@ def question(protocol: Protocol, conversation: Messages, a: str, b: str, *, said
     )
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Without what would end its frame; an over-long text keeps its beginning, and says so."""
     text = re.sub(r"</?(conversation|answer_[AB])>", "", text)
     return text if len(text) <= LONGEST else text[:LONGEST] + "\n[… cut here]"

@@ -2,8 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
@@ -24,14 +23,13 @@ from annotate.refusals import JudgementRefused
 from training import jobs, tasks
 from training.ai_protocol import Decision, Protocol, Reading, decide, question, read, strength_of, uncertainty_of
 from training.base_models import ModelError
-from training.chat import Client, Question, Reply
+from training.chat import Question
 from training.endpoint_errors import EndpointError, PromptRefused
-from training.endpoint_pool import ask_all
-from training.endpoint_probe import ensure_tested
 from training.filling import Interrupted, Postponed, Pulse, something_goes_first
 from training.jobs import LostClaim
-from training.models import AiAnnotator, AiVerdict, Endpoint, Rubric, Sitting, Version
+from training.models import AiAnnotator, AiVerdict, Endpoint, Rubric, Sitting
 from training.models.ai_annotator import Choice
+from training.speaking import Ask, speaking
 from training.stopping import Stopped
 
 logger = logging.getLogger(__name__)
@@ -40,8 +38,6 @@ MOST_PAIRS = 50  # of one sitting: then whatever else waits for the worker has i
 RETRY_AFTER_FAILURE = timedelta(seconds=30)  # twice as long after each further one
 LONGEST_PAUSE = timedelta(minutes=10)
 FAILURES_SEEN = 6
-
-Ask = Callable[[Sequence[Question]], Iterator[tuple[int, Reply | PromptRefused]]]
 
 
 # -- what is due ---------------------------------------------------------------------------------------------
@@ -127,7 +123,7 @@ def judge_pairs(*, sitting: Sitting, check: Callable[[], None] = lambda: None) -
     Raises Interrupted, Postponed, LostClaim, ModelError, EndpointError, and what `check` raises.
     """
     pulse = Pulse(sitting, check)
-    with _speaking(sitting.annotator.source, pulse) as ask:
+    with speaking(sitting.annotator.source, pulse) as ask:
         while sitting.progress + sitting.skipped < sitting.total:
             project = Project.objects.get(pk=sitting.project_id)
             if project.ai_judgements == AiJudgements.IGNORE or not AiAnnotator.objects.filter(
@@ -154,20 +150,6 @@ def _claim_two(project: Project, sitting: Sitting) -> list[Assignment]:
         renew_lease(assignment=lease)
     wanted = Assignment.objects.select_related("comparison__prompt", "comparison__first", "comparison__second")
     return list(wanted.filter(pk__in=[lease.pk for lease in leases]).order_by("leased_at", "pk"))
-
-
-@contextmanager
-def _speaking(source: Endpoint | Version, pulse: Pulse) -> Iterator[Ask]:
-    """How to ask it. torch is only loaded for a version's weights."""
-    if isinstance(source, Endpoint):
-        with Client(ensure_tested(source)) as client:
-            yield lambda questions: ask_all(client, questions, pulse=pulse)
-    else:
-        from training.local_chat import answer_all
-        from training.sampling import load_policy
-
-        policy = load_policy(source.path, serve_dtype=source.serve_dtype)
-        yield lambda questions: answer_all(policy, questions, pulse=pulse)
 
 
 # -- pairs ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The rows of the training half: one file per noun (see docs/architecture.md for the words)."""
 
-from .ai_annotator import AiAnnotator, AiVerdict, Rubric, Sitting
+from .ai_annotator import AiAnnotator, AiScore, AiVerdict, Rubric, Sitting
 from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
@@ -14,6 +14,7 @@ from .version import Promotion, Version, VersionAlias
 
 __all__ = [
     "AiAnnotator",
+    "AiScore",
     "AiVerdict",
     "Dataset",
     "Endpoint",

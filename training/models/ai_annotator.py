@@ -4,7 +4,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from annotate.models import Judgement, Project, User
+from annotate.models import Completion, Judgement, Project, User
 
 from .endpoint import Endpoint, Metered
 from .job import Job
@@ -114,4 +114,21 @@ class AiVerdict(models.Model):
             models.CheckConstraint(
                 condition=Q(preference=None) | Q(preference__gte=0, preference__lte=1), name="ai_preference_is_a_share"
             ),
+        ]
+
+
+class AiScore(models.Model):
+    """What an AI annotator gives one answer by itself, from 1 to 10, by an edition of its rubric (`training.direct_scores`)."""
+
+    annotator = models.ForeignKey(AiAnnotator, on_delete=models.CASCADE, related_name="scores")
+    rubric = models.ForeignKey(Rubric, on_delete=models.PROTECT, related_name="scores")
+    completion = models.ForeignKey(Completion, on_delete=models.CASCADE, related_name="ai_scores")
+    value = models.FloatField()
+    is_expectation = models.BooleanField(help_text="The mean over the probabilities of 1 to 10; else the number it wrote.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["completion", "rubric"], name="ai_score_once_per_edition"),
+            models.CheckConstraint(condition=Q(value__gte=1, value__lte=10), name="ai_score_is_from_1_to_10"),
         ]
