@@ -20,7 +20,11 @@ def alpha(units: Iterable[Sequence[int]], *, level: Level) -> float | None:
 
         alpha([(1, 1), (2, 2), (1, 2)], level="nominal")  →  4/9
     """
-    patterns = Counter(tuple(sorted(ratings)) for ratings in units if len(ratings) > 1)
+    return alpha_of(Counter(tuple(sorted(ratings)) for ratings in units if len(ratings) > 1), level=level)
+
+
+def alpha_of(patterns: Mapping[tuple[int, ...], int], *, level: Level) -> float | None:
+    """The same, of how many units got which ratings (each two or more, sorted)."""
     values = sorted({value for pattern in patterns for value in pattern})
     if len(values) < 2:
         return None

@@ -1,12 +1,13 @@
 """Pictures of figures as plain numbers: what the templates draw as SVG, without a script."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from .models.scale import RANKS
-from .quality import Answer, Share
+from .quality import Share
+from .tallies import Own
 
 TIMES = (0, 2, 5, 10, 20, 40, 80, 160, math.inf)  # seconds: each step is about twice the one before
 
@@ -35,9 +36,12 @@ def bars(counts: Sequence[tuple[str, int]], kinds: Sequence[str] = (), label_eve
     ]
 
 
-def times(seconds: Sequence[float]) -> list[tuple[str, int]]:
-    """How many judgements took how long: [("under 2 s", 3), ("2–5 s", 10), …]."""
-    return [(_step(low, high), sum(low <= each < high for each in seconds)) for low, high in pairwise(TIMES)]
+def times(bins: Mapping[int, int]) -> list[tuple[str, int]]:
+    """How many judgements took how long, of seconds counted in tenths: [("under 2 s", 3), ("2–5 s", 10), …]."""
+    return [
+        (_step(low, high), sum(number for tenths, number in bins.items() if 10 * low <= tenths < 10 * high))
+        for low, high in pairwise(TIMES)
+    ]
 
 
 def _step(low: float, high: float) -> str:
@@ -46,17 +50,13 @@ def _step(low: float, high: float) -> str:
     return f"{low} s or more" if high == math.inf else f"{low}–{high} s"
 
 
-def positions(answers: Sequence[Answer]) -> list[tuple[str, str, int]]:
+def positions(own: Own) -> list[tuple[str, str, int]]:
     """(label, side, count) of the answers as they stood on the screen, from A to B: without a lean it is symmetric."""
-    counted: dict[tuple[str, int], int] = {}
-    for answer in answers:
-        side = {True: "a", False: "b", None: answer.outcome.value}[answer.is_left]
-        counted[side, answer.rank] = counted.get((side, answer.rank), 0) + 1
-    ranks = sorted({rank for _, rank in counted if rank})
+    ranks = sorted({int(answer[1:]) for answer in own.screen})
     words = {rank: words for words, rank in RANKS.items()}
-    row = [(f"A {words[rank]}", "a", counted.get(("a", rank), 0)) for rank in reversed(ranks)]
-    row += [("Tie", "neither", counted.get(("tie", 0), 0)), ("Both bad", "neither", counted.get(("both_bad", 0), 0))]
-    return row + [(f"B {words[rank]}", "b", counted.get(("b", rank), 0)) for rank in ranks]
+    neither = [("Tie", "neither", own.outcomes["tie"]), ("Both bad", "neither", own.outcomes["both_bad"])]
+    left = [(f"A {words[rank]}", "a", own.screen[f"a{rank}"]) for rank in reversed(ranks)]
+    return left + neither + [(f"B {words[rank]}", "b", own.screen[f"b{rank}"]) for rank in ranks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 from .pictures import positions, times
@@ -15,7 +14,7 @@ RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a text that star
 def people(report: Report) -> Iterator[Row]:
     yield [
         "person", "judgements", "agrees", "agrees_of", "left", "left_of", "left_low", "left_high", "ties", "both_bad", "skipped",
-        "median_seconds", "quartile_1", "quartile_3", "too_fast", "timed", "flags",
+        "median_seconds", "quartile_1", "quartile_3", "too_fast", "timed", "flags", "reliability",
     ]  # fmt: skip
     for person in report.people:
         figures = person.figures
@@ -23,6 +22,7 @@ def people(report: Report) -> Iterator[Row]:
             person.name, figures.judged, *_counts(person.agreeing), *_counts(figures.left), *_limits(figures.left),
             figures.ties.count, figures.both_bad.count, figures.skipped,
             figures.median_seconds, *(figures.middle_half or (None, None)), *_counts(figures.too_fast), "; ".join(person.flags),
+            person.reliability,
         ]  # fmt: skip
 
 
@@ -36,28 +36,26 @@ def agreement(report: Report) -> Iterator[Row]:
 
 def answers(report: Report) -> Iterator[Row]:
     yield ["answer", "count"]
-    yield from ([label, count] for label, _, count in positions(report.answers))
+    yield from ([label, count] for label, _, count in positions(report.everybody.own))
 
 
 def flags(report: Report) -> Iterator[Row]:
     """Each person's flags."""
     yield ["flag", "person", "judgements"]
     for person in report.people:
-        counts = Counter(flag for answer in person.figures.answers for flag in answer.flags)
-        yield from ([flag, person.name, count] for flag, count in sorted(counts.items()))
+        yield from ([flag, person.name, count] for flag, count in sorted(person.figures.own.flags.items()))
 
 
 def seconds(report: Report) -> Iterator[Row]:
     yield ["took", "judgements"]
-    yield from map(list, times(report.everybody.seconds))
+    yield from map(list, times(report.everybody.own.seconds))
 
 
 def days(report: Report) -> Iterator[Row]:
     """Each person's judgements on each day."""
     yield ["day", "person", "judgements"]
     for person in report.people:
-        counts = Counter(answer.day for answer in person.figures.answers)
-        yield from ([day.isoformat(), person.name, count] for day, count in sorted(counts.items()))
+        yield from ([day, person.name, count] for day, count in sorted(person.figures.own.days.items()))
 
 
 TABLES: dict[str, Callable[[Report], Iterator[Row]]] = {

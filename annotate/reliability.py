@@ -131,6 +131,13 @@ def reliability_in(project: Project, *, fresh: bool = False) -> Estimate:
     return _read(stored)
 
 
+def reliabilities(project: Project) -> dict[int, float]:
+    """How often each person is right, as it was last estimated; {} before."""
+    stored = stored_estimate(project)
+    made = _read(stored) if stored else Estimate({}, {})
+    return {person: made.reliability_of(person) for person in made.errors}
+
+
 def is_current(stored: ReliabilityEstimate) -> bool:
     return mark_of(stored.project) == stored.mark
 

@@ -53,6 +53,7 @@ urlpatterns = [
     path("projects/<slug:slug>/batches/", gold.handouts, name="handouts"),
     path("projects/<slug:slug>/batches/<int:number>/release/", gold.handout_release, name="handout_release"),
     path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("projects/<slug:slug>/quality/people/<int:user_id>/", quality.quality_person, name="quality_person"),
     path("projects/<slug:slug>/quality/<slug:table>.csv", quality.quality_table, name="quality_table"),
     path("projects/<slug:slug>/review/", review.review, name="review"),
     path("projects/<slug:slug>/review/<int:comparison>/", review.review_case, name="review_case"),

@@ -19,7 +19,7 @@ from django_tasks.base import Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Comparison, Project, SentOnce
-from training import jobs, tasks, upkeep
+from training import jobs, kept_figures, tasks
 from training.announcements import tell_webhooks
 from training.evaluations import decide_evaluations, evaluate_finished_runs
 from training.leaderboard import is_due
@@ -71,7 +71,8 @@ def take_up_stale_jobs() -> None:
 
 
 def keep_figures_up_to_date() -> None:
-    upkeep.estimate_reliabilities(task_is_coming)
+    kept_figures.count_quality()
+    kept_figures.estimate_reliabilities(task_is_coming)
 
 
 # -- generations -------------------------------------------------------------------------------------------

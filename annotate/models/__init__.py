@@ -13,6 +13,7 @@ from .people import SignInLink, User
 from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
+from .quality import QualityBlock, QualityCount
 from .reliability import ReliabilityEstimate
 from .review import Decision, Dispute
 from .sent_once import SentOnce
@@ -36,6 +37,8 @@ __all__ = [
     "PreferenceImport",
     "Project",
     "Prompt",
+    "QualityBlock",
+    "QualityCount",
     "ReliabilityEstimate",
     "SentOnce",
     "SignInLink",

@@ -57,5 +57,6 @@ class Assignment(models.Model):
             models.Index(fields=["annotator"], condition=Q(is_gold=True), name="assignment_gold_of"),
             models.Index(fields=["expires_at"], condition=Q(state="leased"), name="assignment_lapsing"),
             models.Index(fields=["annotator", "leased_at"], condition=Q(state="leased"), name="assignment_own_leases"),
+            models.Index(fields=["annotator", "comparison"], condition=Q(state="skipped"), name="assignment_skips"),
             models.Index(fields=["annotator", "-skipped_at"], condition=Q(state="skipped"), name="assignment_own_skips"),
         ]

@@ -1,5 +1,6 @@
 """The quality page: for those who manage the project, since it names people."""
 
+from datetime import date
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -9,8 +10,10 @@ from django.views.decorators.http import require_safe
 from ..access import ProjectRequest, project_view
 from ..agreement import in_words
 from ..pictures import bars, positions, range_of, times
-from ..quality import FASTEST, NEWEST, Person, Report, Share, report_on
+from ..quality import Figures, Person, Report, Share, report_on
+from ..quality_counts import AT_ONCE
 from ..quality_tables import TABLES, as_csv
+from ..tallies import FASTEST
 
 LARGEST_MATRIX = 24  # people; the file has all
 
@@ -19,22 +22,50 @@ LARGEST_MATRIX = 24  # people; the file has all
 @project_view(may="may_manage")
 def quality(request: ProjectRequest) -> HttpResponse:
     report = report_on(request.project)
-    row = positions(report.answers)
     context = {
         "report": report,
         "people": [(person, range_of(person.figures.left), range_of(person.agreeing)) for person in report.people],
         "matrix": matrix(report),
         "alpha_choice_means": in_words(report.alpha_choice),
         "alpha_grade_means": in_words(report.alpha_grade),
-        "answer_bars": bars([(label, count) for label, _, count in row], [side for _, side, _ in row]),
         "flag_bars": bars(report.flags(request.project.flags)),
-        "time_bars": bars(times(report.everybody.seconds)),
-        "day_bars": day_bars(report),
-        "busiest": max((count for _, count in report.days()), default=0),
-        "newest": NEWEST,
+        "has_reliability": any(person.reliability is not None for person in report.people),
+        "newest": AT_ONCE,
         "fastest": int(FASTEST),
     }
-    return render(request, "annotate/quality.html", context)
+    return render(request, "annotate/quality.html", context | pictures_of(report.everybody))
+
+
+@require_safe
+@project_view(may="may_manage")
+def quality_person(request: ProjectRequest, user_id: int) -> HttpResponse:
+    """One person's figures, beside everybody's."""
+    report = report_on(request.project)
+    person = report.person(user_id)
+    if person is None:
+        raise Http404("Nobody of that number has judged or skipped anything here.")
+    shared = [(other, Share(*report.matrix[user_id, other.user.pk])) for other in report.people
+              if (user_id, other.user.pk) in report.matrix]  # fmt: skip
+    context = {
+        "report": report,
+        "person": person,
+        "left": range_of(person.figures.left),
+        "agreeing": range_of(person.agreeing),
+        "shared": [(other, share, range_of(share)) for other, share in shared],
+        "flag_bars": bars(sorted(person.figures.own.flags.items())),
+        "fastest": int(FASTEST),
+    }
+    return render(request, "annotate/quality_person.html", context | pictures_of(person.figures))
+
+
+def pictures_of(figures: Figures) -> dict[str, Any]:
+    row, days = positions(figures.own), figures.days()
+    return {
+        "answer_bars": bars([(label, count) for label, _, count in row], [side for _, side, _ in row]),
+        "time_bars": bars(times(figures.own.seconds)),
+        "day_bars": day_bars(days),
+        "busiest": max((count for _, count in days), default=0),
+    }
 
 
 @require_safe
@@ -47,8 +78,8 @@ def quality_table(request: ProjectRequest, table: str) -> HttpResponse:
     return answer
 
 
-def day_bars(report: Report) -> list[Any]:
-    days = [(f"{day.day} {day:%b}", count) for day, count in report.days()]
+def day_bars(counts: list[tuple[date, int]]) -> list[Any]:
+    days = [(f"{day.day} {day:%b}", count) for day, count in counts]
     return bars(days, label_every=max(1, (len(days) + 5) // 6))
 
 

@@ -2,20 +2,27 @@
 
 import csv
 import io
+import random
 from datetime import timedelta
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import quality
-from annotate.models import Assignment, Judgement, PreferenceImport
+from annotate import quality, quality_counts
+from annotate.imports import undo_import
+from annotate.models import Assignment, Judgement, PreferenceImport, QualityBlock
 from annotate.pictures import bars, positions, times
 from annotate.quality import Share, report_on
+from annotate.quality_counts import count_on
 from annotate.quality_tables import TABLES
+from annotate.reliability import refresh_estimate
+from annotate.review import take_back_decision, withdraw_judgement
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
+from training.kept_figures import count_quality
 
 FIRST, SECOND, TIE, BAD = "first", "second", "tie", "both_bad"
 
@@ -75,14 +82,14 @@ def named(project) -> dict[str, quality.Person]:
 def test_the_figures_by_hand(project, judged):
     report = report_on(project)
     people = named(project)
-    assert (report.everybody.judged, len(report.units)) == (9, 3)
+    assert (report.everybody.judged, report.units) == (9, 3)
     # Left: anna 1 of 2, bob 0 of 2, eve 1 (second, swapped) of 2.
     assert [people[name].figures.left for name in ("anna", "bob", "eve")] == [Share(1, 2), Share(0, 2), Share(1, 2)]
     assert report.everybody.left == Share(2, 6)
     assert (report.everybody.ties, report.everybody.both_bad) == (Share(2, 9), Share(1, 9))
     assert people["bob"].figures.skips == Share(1, 4)
     assert (report.everybody.median_seconds, report.everybody.middle_half) == (10, (10, 30))
-    assert people["eve"].figures.seconds == [10, 30]
+    assert people["eve"].figures.own.seconds == {100: 1, 300: 1}
     # Against the others: comparison one has two firsts against eve; for anna and bob the others are divided there.
     assert [people[name].agreeing for name in ("anna", "bob", "eve")] == [Share(2, 2), Share(2, 2), Share(1, 2)]
     assert report.agreeing == Share(5, 7)  # one: 1 of 3, two: 1 of 1, three: 3 of 3
@@ -95,7 +102,7 @@ def test_grades_of_two_scales_lie_on_one_line(project, annotator):
     answer(annotator, make_comparison(project), FIRST, grades=2)
     answer(annotator, make_comparison(project), FIRST, strength=3, grades=8)
     answer(annotator, make_comparison(project), SECOND, strength=2, grades=4)
-    assert sorted(each.position for each in report_on(project).answers) == [-4, 3, 3]
+    assert report_on(project).everybody.own.screen == {"a3": 2, "b4": 1}
 
 
 def test_both_bad_has_no_place_between_a_and_b(project, annotator, bob):
@@ -115,14 +122,13 @@ def test_what_is_withdrawn_or_in_another_project_does_not_count(project, annotat
     answer(annotator, make_comparison(make_project()), FIRST)
     Judgement.objects.filter(pk=answer(annotator, make_comparison(project), TIE).pk).update(withdrawn_at=timezone.now())
     answer(annotator, make_comparison(project), FIRST)
-    report = report_on(project)
-    assert [each.outcome for each in report.answers] == [FIRST]
+    assert report_on(project).everybody.own.outcomes == {FIRST: 1}
 
 
 def test_the_answers_as_they_stood_on_the_screen(project, annotator):
     for outcome, swapped in ((FIRST, False), (SECOND, True), (SECOND, False), (TIE, True)):
         answer(annotator, make_comparison(project), outcome, swapped=swapped, strength=2, grades=4)
-    assert positions(report_on(project).answers) == [
+    assert positions(report_on(project).everybody.own) == [
         ("A significantly better", "a", 2), ("Tie", "neither", 1), ("Both bad", "neither", 0), ("B significantly better", "b", 1),
     ]  # fmt: skip
 
@@ -132,7 +138,7 @@ def test_of_an_imported_judgement_nobody_knows_what_stood_left(project, annotato
     Judgement.objects.filter(pk=answer(annotator, make_comparison(project), FIRST).pk).update(batch=batch)
     report = report_on(project)
     assert (report.everybody.judged, report.everybody.left) == (1, Share(0, 0))
-    assert not any(count for _, _, count in positions(report.answers))
+    assert not any(count for _, _, count in positions(report.everybody.own))
 
 
 def test_flags_are_counted_also_those_that_are_offered_no_more(client, owner, project, annotator):
@@ -146,8 +152,8 @@ def test_flags_are_counted_also_those_that_are_offered_no_more(client, owner, pr
 
 
 def test_pictures_by_hand():
-    assert times([1.9, 2, 4.9, 160, 9999])[:2] == [("under 2 s", 1), ("2–5 s", 2)]
-    assert times([1.9, 2, 4.9, 160, 9999])[-1] == ("160 s or more", 2)
+    assert times({19: 1, 20: 1, 49: 1, 1600: 1, 99990: 1})[:2] == [("under 2 s", 1), ("2–5 s", 2)]
+    assert times({19: 1, 20: 1, 49: 1, 1600: 1, 99990: 1})[-1] == ("160 s or more", 2)
     assert [(bar.height, bar.top, bar.share) for bar in bars([("x", 1), ("y", 4)])] == [(25, 75, 0.2), (100, 0, 0.8)]
     assert [bar.height for bar in bars([("x", 0)])] == [0] and bars([]) == []
 
@@ -155,7 +161,7 @@ def test_pictures_by_hand():
 def test_days_without_work_are_days_too(project, annotator):
     for ago in (0, 0, 3, 40):
         answer(annotator, make_comparison(project), FIRST, days_ago=ago)
-    days = report_on(project).days()
+    days = report_on(project).everybody.days()
     assert len(days) == 30 and [count for _, count in days[-4:]] == [1, 0, 0, 2]
     assert days[-1][0] == timezone.localdate()
 
@@ -256,13 +262,125 @@ def test_as_many_queries_for_one_judgement_as_for_many(client, owner, project):
     assert "38 more people are in the file" in html  # the heat map stops at 24
 
 
-def test_only_the_newest_judgements_are_looked_at_and_it_is_said(client, owner, project, annotator, monkeypatch):
-    monkeypatch.setattr(quality, "NEWEST", 2)
-    monkeypatch.setattr("annotate.views.quality.NEWEST", 2)
+# -- much of it: kept in blocks ----------------------------------------------------------------------------
+@pytest.fixture
+def much(monkeypatch):
+    """Two judgements are too many for a page to count, and four comparisons make a block."""
+    monkeypatch.setattr(quality_counts, "AT_ONCE", 2)
+    monkeypatch.setattr("annotate.views.quality.AT_ONCE", 2)
+    monkeypatch.setattr(quality_counts, "BLOCK", 4)
+
+
+def test_until_all_is_counted_the_newest_are_shown_and_it_is_said(client, owner, project, annotator, much):
     for outcome in (TIE, FIRST, FIRST):
         answer(annotator, make_comparison(project), outcome)
     assert report_on(project).everybody.ties == Share(0, 2)
     assert "the newest 2 judgements" in page_of(client, owner, project)
+    count_on(project=project)
+    assert report_on(project).everybody.ties == Share(1, 3)
+    html = page_of(client, owner, project)
+    assert "the newest 2 judgements" not in html and "As counted" in html
+
+
+def at_random(project, people, number) -> None:
+    draw = random.Random(5)
+    for _ in range(number):
+        comparison = make_comparison(project, judgements_required=3)
+        for person in draw.sample(people, draw.choice([1, 2, 3])):
+            outcome = draw.choice([FIRST, FIRST, SECOND, TIE, BAD])
+            how = {"swapped": draw.random() < 0.5, "grades": 8, "strength": draw.choice([1, 2, 3, 4])}
+            answer(person, comparison, outcome, seconds=round(draw.uniform(0.5, 50), 1), days_ago=draw.choice([0, 3]), **how)
+
+
+def same_figures(one: quality.Report, other: quality.Report) -> None:
+    assert (one.alpha_choice, one.alpha_grade) == (pytest.approx(other.alpha_choice), pytest.approx(other.alpha_grade))
+    assert (one.units, one.matrix, one.everybody.own) == (other.units, other.matrix, other.everybody.own)
+    figures = [[(p.name, p.figures.own, p.figures.skips, p.flags) for p in report.people] for report in (one, other)]
+    assert figures[0] == figures[1]
+
+
+def test_kept_in_blocks_it_is_what_is_counted_at_once(project, annotator, bob, eve, monkeypatch):
+    at_random(project, [annotator, bob, eve], 30)
+    skip(bob, make_comparison(project))
+    at_once = report_on(project)
+    monkeypatch.setattr(quality_counts, "AT_ONCE", 2)
+    monkeypatch.setattr(quality_counts, "BLOCK", 4)
+    rounds = 1
+    while count_on(project=project, seconds=0):
+        rounds += 1
+    assert rounds == QualityBlock.objects.count() > 5
+    kept = report_on(project)
+    assert kept.counted_at and not at_once.counted_at
+    same_figures(kept, at_once)
+
+
+def test_what_comes_goes_and_comes_back_is_counted_the_rest_not_read_again(project, annotator, bob, manager, much, monkeypatch):
+    monkeypatch.setattr(quality_counts, "OVERLAP", 0)
+    monkeypatch.setattr(quality_counts, "SLACK", timedelta(0))
+    at_random(project, [annotator, bob, manager], 30)
+    count_on(project=project)
+    assert count_on(project=project) is False
+    read = []
+    count_block = quality_counts._count_block
+    monkeypatch.setattr(quality_counts, "_count_block", lambda of, number: (read.append(number), count_block(of, number)))
+    before = report_on(project).everybody.judged
+    newest = make_comparison(project)
+    judgement = answer(annotator, newest, FIRST)
+    count_on(project=project)
+    assert (read, report_on(project).everybody.judged) == ([newest.pk // 4], before + 1)
+    decision = withdraw_judgement(judgement=judgement, by=manager, why="No.")
+    count_on(project=project)
+    assert report_on(project).everybody.judged == before
+    take_back_decision(decision=decision, by=manager)
+    count_on(project=project)
+    assert report_on(project).everybody.judged == before + 1 and set(read) == {newest.pk // 4}
+
+
+def test_an_import_that_is_undone_is_counted_out(project, annotator, bob, much):
+    batch = PreferenceImport.objects.create(project=project, number=1, file_name="x.jsonl", format="trl")
+    for _ in range(4):
+        answer(annotator, make_comparison(project), FIRST)
+        Judgement.objects.filter(pk=answer(bob, make_comparison(project, batch=batch), TIE).pk).update(batch=batch)
+    count_on(project=project)
+    assert report_on(project).everybody.judged == 8
+    undo_import(batch=batch)
+    count_on(project=project)
+    assert report_on(project).everybody.judged == 4
+
+
+def test_the_clock_counts_where_there_is_much(project, annotator, much):
+    cache.clear()
+    for _ in range(3):
+        answer(annotator, make_comparison(project), FIRST)
+    count_quality()
+    assert report_on(project).counted_at
+
+
+def test_the_page_reads_no_judgement_once_they_are_counted(client, owner, project, annotator, bob, eve, much):
+    at_random(project, [annotator, bob, eve], 20)
+    count_on(project=project)
+    client.force_login(owner)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(reverse("quality", args=[project.slug]))
+    assert not [each["sql"] for each in queries if "annotate_completion" in each["sql"] or "annotate_assignment" in each["sql"]]
+
+
+# -- one person --------------------------------------------------------------------------------------------
+def test_a_persons_own_page(client, manager, project, judged, eve):
+    page = page_of(client, manager, project)
+    address = reverse("quality_person", args=[project.slug, eve.pk])
+    assert address in page
+    html = client.get(address).content.decode()
+    assert "<h1>eve" in html and "of 9;" in html and "50 %" in html
+    assert client.get(reverse("quality_person", args=[project.slug, manager.pk])).status_code == 404
+
+
+def test_the_reliability_is_shown_once_it_is_estimated(client, manager, project, judged):
+    assert "Reliability" not in page_of(client, manager, project)
+    refresh_estimate(project=project)
+    assert "Reliability" in page_of(client, manager, project)
+    head, *people = file_of(client, manager, project, "people")
+    assert all(0 <= float(row[head.index("reliability")]) <= 1 for row in people)
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ TABLE = {
     "handout_release": MANAGES["post"],
     "quality": MANAGES["get"],
     "quality_table": MANAGES["get"],
+    "quality_person": MANAGES["get"],
     "review": MANAGES["get"],
     "review_case": MANAGES["get"],
     "review_withdraw": MANAGES["post"],
