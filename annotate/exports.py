@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TextIO
@@ -17,6 +17,7 @@ from .formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS
 from .formats.rows import CannotExpress
 from .judged import read_judged
 from .models import Project
+from .ratings import read_ratings
 
 FORMATS = sorted({*TRIPLE_WRITERS, *JUDGEMENT_WRITERS})
 
@@ -49,7 +50,10 @@ def _what_to_write(project: Project, format: str, split: str) -> tuple[ModuleTyp
     if format in TRIPLE_WRITERS:
         triples = read_triples(project=project, counts=Counter())
         return TRIPLE_WRITERS[format], (triple for triple in triples if not split or triple.split == split)
-    return JUDGEMENT_WRITERS[format], read_judged(project=project, split=split)
+    judged: Iterable[Any] = read_judged(project=project, split=split)
+    if format == "trl-kto":
+        judged = chain(judged, read_ratings(project=project, split=split))
+    return JUDGEMENT_WRITERS[format], judged
 
 
 def write_rows(module: ModuleType, items: Iterable[Any], stream: TextIO) -> ExportReport:

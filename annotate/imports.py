@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from django.db import connection, transaction
-from django.db.models import F, Max, Q
+from django.db.models import Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 
 from .disputes import note_disputes
@@ -22,7 +22,7 @@ from .formats.files import FileBroken, check_whole, read_objects
 from .formats.registry import UnknownFormat, detect, read
 from .formats.rows import BadRow, PreferenceRow
 from .judged import pseudonym
-from .models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Project, Prompt, User
+from .models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Project, Prompt, Rating, User
 from .models.assignment import AssignmentState
 from .models.comparison import ComparisonState
 from .models.judgement import Outcome
@@ -65,7 +65,7 @@ def import_preferences(
     """
     check_whole(stream)
     format = format or detect(stream, names)
-    batch = _start_batch(project, file_name, format, by)
+    batch = start_batch(project, file_name, format, by)
     report = ImportReport(batch)
     importing = _Importing(batch, split, judge_again)
     rows = read(stream, format, names)
@@ -120,11 +120,21 @@ def preview_import(*, stream: BinaryIO, format: str = "", names: Mapping[str, st
 
 
 @transaction.atomic
-def _start_batch(project: Project, file_name: str, format: str, by: User | None) -> PreferenceImport:
+def start_batch(project: Project, file_name: str, format: str, by: User | None) -> PreferenceImport:
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     newest = project.imports.aggregate(newest=Max("number"))["newest"] or 0
     longest = PreferenceImport._meta.get_field("file_name").max_length
     return project.imports.create(number=newest + 1, file_name=file_name[:longest], format=format, by=by)
+
+
+def find_imported_annotator(project: Project, given: str) -> User:
+    """The user who stands for somebody named in a file: a pseudonym that cannot sign in."""
+    digits = pseudonym(project, f"imported:{given}")
+    user, _ = User.objects.get_or_create(
+        username=f"imported-{digits}",
+        defaults={"name": f"Imported annotator {digits[:6]}", "is_active": False, "password": "!"},
+    )
+    return user
 
 
 @dataclass(slots=True)
@@ -177,12 +187,7 @@ class _Importing:
 
     def _annotator(self, given: str) -> User:
         if given not in self.annotators:
-            digits = pseudonym(self.project, f"imported:{given}")
-            user, _ = User.objects.get_or_create(
-                username=f"imported-{digits}",
-                defaults={"name": f"Imported annotator {digits[:6]}", "is_active": False, "password": "!"},
-            )
-            self.annotators[given] = user
+            self.annotators[given] = find_imported_annotator(self.project, given)
         return self.annotators[given]
 
     def _known_comparisons(self, rows: list[_Row]) -> dict[str, Comparison]:
@@ -390,6 +395,7 @@ def undo_import(*, batch: PreferenceImport) -> UndoReport:
     while pks := list(came.filter(pk__gt=start).values_list("pk", flat=True)[:BATCH]):
         _undo_some(batch, pks, report)
         start = pks[-1]
+    _take_out_ratings(batch, report)
     report.kept = came.count()
     _take_out_prompts(batch, report)
     batch.undone_at = timezone.now()
@@ -430,6 +436,17 @@ def _take_back_judgements(batch: PreferenceImport, comparison_ids: Iterable[int]
     theirs.delete()
     Assignment.objects.filter(pk__in=assignments, judgements=None).delete()
     return removed
+
+
+@transaction.atomic
+def _take_out_ratings(batch: PreferenceImport, report: UndoReport) -> None:
+    theirs = Rating.objects.filter(batch=batch)
+    completions = list(theirs.values_list("completion_id", flat=True))
+    report.judgements += theirs.delete()[0]
+    paired = Comparison.objects.filter(Q(first=OuterRef("pk")) | Q(second=OuterRef("pk")))
+    for start in range(0, len(completions), BATCH):
+        some = Completion.objects.filter(pk__in=completions[start : start + BATCH], version=None, ratings=None)
+        some.filter(~Exists(paired)).delete()
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from .formats.rows import Message
-from .models import Comparison, Completion, Project, Prompt
+from .models import Comparison, Completion, PreferenceImport, Project, Prompt
 from .models.comparison import ComparisonState
 from .models.prompt import Split, content_hash
 
@@ -38,12 +38,14 @@ def pair_hash(prompt: str, sides: Iterable[tuple[str, str]]) -> str:
 
 
 @transaction.atomic
-def ensure_prompts(*, project: Project, messages: Sequence[list[Message]], source: str = "") -> dict[str, Prompt]:
+def ensure_prompts(
+    *, project: Project, messages: Sequence[list[Message]], source: str = "", batch: PreferenceImport | None = None
+) -> dict[str, Prompt]:
     """The prompts with these messages, by content hash; those that the project lacks are added."""
     wanted = {content_hash(each): each for each in messages}
     known = set(project.prompts.filter(content_hash__in=wanted).values_list("content_hash", flat=True))
     new = [
-        Prompt(project=project, messages=each, content_hash=digest, split=Split.of(digest), source=source)
+        Prompt(project=project, messages=each, content_hash=digest, split=Split.of(digest), source=source, batch=batch)
         for digest, each in wanted.items()
         if digest not in known
     ]

@@ -91,7 +91,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         model = Project
         fields = (
             "name",
-            "grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags",
+            "grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags", "asks_for_ratings",
             "changeable_minutes", "shows_agreement", "judgements_required", "lease_minutes",
             "consensus", "confidence_bar", "least_grade",
             "gold_share", "evaluation_share", "random_share", "judgements_at_most",
@@ -108,6 +108,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "changeable_minutes": "Minutes in which an answer can be changed",
             "shows_agreement": "Annotators see how often they agree with the others",
             "allows_edit": "Let annotators edit the better answer",
+            "asks_for_ratings": "Ask for thumbs up or down on single answers, too",
             "judgements_required": "Judgements per comparison",
             "lease_minutes": "Minutes until an unanswered comparison goes back to the queue",
             "consensus": "From judgements to triples",
@@ -161,7 +162,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
     SECTIONS = (
         ("Project", "", ("name",)),
         ("Answers", "What annotators are offered beside a pair.",
-         ("grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags",
+         ("grades", "allows_tie", "allows_both_bad", "rationale", "allows_edit", "flags", "asks_for_ratings",
           "changeable_minutes", "shows_agreement")),
         ("Handing out", "How often a comparison is judged, and by when.", ("judgements_required", "lease_minutes")),
         ("Queue", "Which comparison an annotator gets next. Nobody can tell which kind it is.",

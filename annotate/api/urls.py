@@ -8,6 +8,7 @@ from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView
 from .members import MemberLinkView, MembersView, MemberView
 from .pairs import AllJudgementsView, ComparisonsView, ComparisonView, CompletionsView
 from .prompts import PromptsView, PromptView
+from .ratings import NextRatingView, PushRatingsView, RatingsView, UndoRatingView
 from .webhooks import DeliveriesView, SendAgainView, WebhooksView, WebhookView
 
 PROJECT = "api/v1/projects/<slug:slug>/"
@@ -35,5 +36,9 @@ urlpatterns = [
     path(PROJECT + "judgements/", JudgementsView.as_view(), name="api_judgements"),
     path(PROJECT + "skip/", SkipView.as_view(), name="api_skip"),
     path(PROJECT + "undo/", UndoView.as_view(), name="api_undo"),
+    path(PROJECT + "ratings/", RatingsView.as_view(), name="api_ratings"),
+    path(PROJECT + "ratings/next/", NextRatingView.as_view(), name="api_rating_next"),
+    path(PROJECT + "ratings/undo/", UndoRatingView.as_view(), name="api_rating_undo"),
+    path(PROJECT + "ratings/push/", PushRatingsView.as_view(), name="api_ratings_push"),
     path(PROJECT + "renew/", RenewView.as_view(), name="api_renew"),
 ]

@@ -3,8 +3,9 @@
     {"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}], "label": true,
      "judgement": "…", "strength": 2}
 
-A judgement writes two rows: the better answer true, the worse false; a tie two true, both bad two false. Read, `judgement`
-brings them together again. Rows of others are paired where the same prompt has an answer of either label, or two bad ones
+A judgement writes two rows: the better answer true, the worse false; a tie two true, both bad two false. A rating of a single
+answer writes one, with `rating` in the place of `judgement`. Read, `judgement` brings two together again; `read_single` keeps
+every row by itself. Rows of others are paired where the same prompt has an answer of either label, or two bad ones
 in a row; an answer that stays alone is reported, since nothing was compared with it.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from ..judged import JudgedComparison
 from ..models.judgement import Outcome
 from ..models.prompt import content_hash
+from ..ratings import RatedAnswer
 from .rows import BadRow, Message, PreferenceRow, Unreadable, check_answer, check_number, check_prompt, kept, need
 
 LOOKS_FOR = "completion and label (true or false), beside prompt"
@@ -30,7 +32,16 @@ LABELS = {
 OUTCOMES = {labels: outcome for outcome, labels in LABELS.items()}
 
 
-def rows_of(comparison: JudgedComparison) -> Iterator[dict[str, Any]]:
+def rows_of(comparison: JudgedComparison | RatedAnswer) -> Iterator[dict[str, Any]]:
+    if isinstance(comparison, RatedAnswer):
+        yield {
+            "prompt": comparison.prompt,
+            "completion": [{"role": "assistant", "content": comparison.text}],
+            "label": comparison.good,
+            "rating": comparison.key,
+            "annotator": comparison.annotator,
+        }
+        return
     for answer in comparison.answers:
         labels = LABELS[answer.outcome]
         for text, label in zip((comparison.first, comparison.second), labels, strict=True):
@@ -42,6 +53,32 @@ def rows_of(comparison: JudgedComparison) -> Iterator[dict[str, Any]]:
                 "strength": answer.strength,
                 "annotator": answer.annotator,
             }
+
+
+@dataclass(frozen=True, slots=True)
+class RatedRow:
+    """One answer by itself, and whether it is good."""
+
+    line: int
+    prompt: list[Message]
+    text: str
+    good: bool
+    model: str = ""
+    annotator: str = ""
+
+
+def read_single(rows: Iterable[tuple[int, dict[str, Any] | BadRow]]) -> Iterator[RatedRow | BadRow]:
+    """Every row by itself: nothing is paired."""
+    for line, row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            half = _half(line, row)
+        except Unreadable as error:
+            yield BadRow(line, error.reason, error.next_step)
+            continue
+        yield RatedRow(line, half.prompt, half.text, half.label, str(row.get("model") or ""), str(row.get("annotator") or ""))
 
 
 def recognises(row: dict[str, Any]) -> bool:
@@ -68,6 +105,11 @@ def read_rows(rows: Iterable[tuple[int, dict[str, Any] | BadRow]]) -> Iterator[P
             half = _half(line, row)
         except Unreadable as error:
             yield BadRow(line, error.reason, error.next_step)
+            continue
+        if row.get("rating"):
+            yield BadRow(
+                line, "It is a rating of one answer by itself.", "Import the file once more, keeping each answer by itself."
+            )
             continue
         key = _key(half, row)
         other = next((waiting.pop(found) for found in _partners(key, half) if found in waiting), None)

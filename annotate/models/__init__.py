@@ -14,6 +14,7 @@ from .preference_import import PreferenceImport
 from .project import Membership, Project
 from .prompt import Prompt
 from .quality import QualityBlock, QualityCount
+from .rating import Rating
 from .reliability import ReliabilityEstimate
 from .review import Decision, Dispute
 from .sent_once import SentOnce
@@ -39,6 +40,7 @@ __all__ = [
     "Prompt",
     "QualityBlock",
     "QualityCount",
+    "Rating",
     "ReliabilityEstimate",
     "SentOnce",
     "SignInLink",

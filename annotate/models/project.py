@@ -153,6 +153,8 @@ class Project(models.Model):
 
     ai_judgements = models.CharField(max_length=10, choices=AiJudgements.choices, default=AiJudgements.COUNT)
 
+    asks_for_ratings = models.BooleanField(default=False, help_text="Single answers are shown, too, for thumbs up or down.")
+
     # generating
     temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(5.0)])
     top_p = models.FloatField(default=1.0, validators=[MinValueValidator(0.01), MaxValueValidator(1.0)])

@@ -5,8 +5,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from annotate.models import Rating
 from annotate.webhooks import add_webhook
-from tests.browser.conftest import PHONE, WIDE
+from tests.browser.conftest import PHONE, WIDE, wait_until
+from tests.builders import make_completion, make_prompt
 
 pytestmark = pytest.mark.browser
 
@@ -54,5 +56,29 @@ def test_webhooks(page, sign_in, owner, project, no_violations, settings, scheme
     page.goto(f"/projects/taste/webhooks/{hook.pk}/")
     no_violations(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-    page.get_by_role("button", name="Send again: run.finished 1/17").click()
+    page.get_by_role("button", name="Send again").last.click()
     expect(page.get_by_text("It is sent again in a moment.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme, size", [("light", WIDE), ("dark", PHONE)], ids=["light-wide", "dark-phone"])
+def test_an_answer_is_rated_by_keys(page, sign_in, annotator, project, no_violations, scheme, size):
+    project.asks_for_ratings = True
+    project.save()
+    for number in range(2):
+        make_completion(make_prompt(project), f"Answer {number} with `code` and **words**.")
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(size)
+    sign_in(page, annotator)
+    page.goto("/projects/taste/rate/")
+    no_violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Answer", exact=True)).to_be_visible()
+    wait_until(page, lambda: Rating.objects.filter(good=True).count() == 1, "the first is rated")
+    page.wait_for_load_state("networkidle")
+    page.keyboard.press("1")
+    expect(page.get_by_role("heading", name="Nothing to rate")).to_be_visible()
+    no_violations(page)
+    assert sorted(Rating.objects.values_list("good", flat=True)) == [False, True]
+    page.keyboard.press("u")
+    expect(page.get_by_role("heading", name="Answer", exact=True)).to_be_visible()

@@ -40,6 +40,10 @@ API_TABLE = {
     "api_skip": API_JUDGES["post"],
     "api_undo": API_JUDGES["post"],
     "api_renew": API_JUDGES["post"],
+    "api_ratings": API_JUDGES["get"],
+    "api_rating_next": API_JUDGES["post"],
+    "api_rating_undo": API_JUDGES["post"],
+    "api_ratings_push": API_MANAGES,
     "api_datasets": API_LOOKS,
     "api_dataset": API_LOOKS,
     "api_dataset_file": API_KEPT._replace(**NOT_THERE),
@@ -66,6 +70,7 @@ API_TABLE = {
 }
 # The same address, another method.
 API_ALSO = [
+    ("api_ratings", API_JUDGES["post"]),
     ("api_judgements", API_JUDGES["post"]),
     ("api_projects", Expected("post", "401", "403", "403", "403", "ok", "ok")),
     ("api_project", API_MANAGES._replace(method="patch")),

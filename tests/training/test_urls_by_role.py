@@ -76,6 +76,7 @@ TABLE = {
     "invitations": MANAGES["get"],
     "invitation_revoke": MANAGES["post"],
     "join": EVERYBODY,
+    "rate": JUDGES["get"],
     "webhooks": MANAGES["get"],
     "webhook": MANAGES["get"],
     "webhook_pause": MANAGES["post"],
@@ -121,6 +122,7 @@ TABLE = {
 }
 # The same address, another method.
 ALSO = [
+    ("rate", JUDGES["post"]),
     ("webhooks", MANAGES["post"]),
     ("webhook", MANAGES["post"]),
     *API_ALSO,
