@@ -124,15 +124,17 @@ def figures_of_rewards(version: Version) -> dict[str, Any]:
 
 def contradictions(version: Version) -> set[int]:
     """Comparisons with a strong judgement for an answer that the version holds for the worse, by far."""
-    least = math.log(AGAINST / (1 - AGAINST))
-    margins = margins_of(version, comparison__purpose=Purpose.TRAIN)
-    sided = votes(version.project).filter(comparison__purpose=Purpose.TRAIN, outcome__in=[Outcome.FIRST, Outcome.SECOND])
-    found = set()
-    for pk, outcome, strength, grades in sided.values_list("comparison_id", "outcome", "strength", "assignment__grades"):
-        margin = margins.get(pk, 0.0)
-        if (margin if outcome == Outcome.FIRST else -margin) < least and Grades(grades).rank(strength) >= STRONG:
-            found.add(pk)
-    return found
+    sure = -math.log(AGAINST / (1 - AGAINST))
+    scores = Score.objects.with_margin().filter(Q(margin__gt=sure) | Q(margin__lt=-sure), version=version)
+    margins = dict(scores.filter(comparison__purpose=Purpose.TRAIN).values_list("comparison_id", "margin"))
+    sided = votes(version.project).filter(
+        comparison__in=scores.values("comparison_id"), outcome__in=[Outcome.FIRST, Outcome.SECOND]
+    )
+    return {
+        pk
+        for pk, outcome, strength, grades in sided.values_list("comparison_id", "outcome", "strength", "assignment__grades")
+        if pk in margins and (margins[pk] < 0) == (outcome == Outcome.FIRST) and Grades(grades).rank(strength) >= STRONG
+    }
 
 
 # -- what follows in the queue -----------------------------------------------------------------------------

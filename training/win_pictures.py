@@ -8,7 +8,7 @@ from training.models import Evaluation
 from training.sequential import bounds_over_time
 from training.standings import Standing
 
-MOST_POINTS = 120
+MOST_POINTS = 60
 
 
 @dataclass(frozen=True)

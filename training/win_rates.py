@@ -18,8 +18,12 @@ def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0, lev
 
     A value stands for a prompt, so that all answers to one prompt are drawn together. Raises ValueError without values.
     """
-    array = np.asarray(values, dtype=float)
-    means = np.sort(times_drawn(len(array), draws, seed) @ array / len(array))
+    if not len(values):
+        raise ValueError("There is nothing to draw from.")
+    # Equal values are drawn together: how often each comes is multinomial, and there are few different ones.
+    different_U, counts_U = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    drawn_DU = np.random.default_rng(seed).multinomial(len(values), counts_U / len(values), size=draws)
+    means = np.sort(drawn_DU @ different_U / len(values))
     tail = (1 - level) / 2
     return float(means[round(tail * (draws - 1))]), float(means[round((1 - tail) * (draws - 1))])
 

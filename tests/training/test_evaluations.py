@@ -415,3 +415,30 @@ def test_the_curve_of_best_of_n(project, two_models) -> None:
     rates = [rate for rate, _, _ in found.values()]
     assert list(found) == [1, 4, 16] and rates[0] < rates[2] and all(low <= rate <= high for rate, low, high in found.values())
     assert found == curve(newer, policy, prompts, lambda a, b: float(reward(a) > reward(b)), numbers=(1, 4, 16), seed=3)
+
+
+@pytest.mark.torch
+def test_from_a_finished_run_to_a_promotion_that_two_people_decide(project, base, var_dir) -> None:
+    """Nobody presses a button: the clock asks, a worker answers, two people judge among other pairs, the clock decides."""
+    from tests.trainer.tiny import make_tiny_model
+    from training.evaluation_answers import run_evaluation
+
+    for split in [Split.HELDOUT] * 14 + [Split.TRAIN] * 2:
+        builders.make_prompt(project, split=split)
+    type(project).objects.update(promoting="evaluated", judgements_required=2, evaluation_share=0.5, max_new_tokens=12)
+    project.refresh_from_db()
+    make_tiny_model(var_dir / "models" / "child", seed=1)
+    newer = make_trained(project, base, directory="models/child")
+    for _ in range(3):
+        builders.make_comparison(project, builders.make_prompt(project, split=Split.TRAIN), version=base)
+    automation.tick()
+    evaluation = Evaluation.objects.get()
+    run_evaluation(evaluation.pk)
+    ours = set(newer.completions.values_list("text", flat=True))
+    for _ in range(2):
+        judge_all(project, builders.make_member(project, "annotator"), lambda a, b: "a" if a in ours else "b")
+    automation.tick()
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.PASSED and evaluation.figures["prompts"] == 14, evaluation.figures
+    assert serving_version(project) == newer and "wins 100 %" in project.promotions.first().why
+    assert not Comparison.objects.open().filter(purpose=Purpose.EVALUATE).exists()
