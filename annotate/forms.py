@@ -236,7 +236,7 @@ class GuidelinesForm(forms.Form):
         help_text="Markdown: headings, lists, tables, code.",
     )  # fmt: skip
     why = forms.CharField(
-        label="What changes", required=False, max_length=200, help_text="In a few words, for the list of editions."
+        label="What changes", required=False, max_length=200, help_text="In a few words. Annotators read it beside the news."
     )
     based_on = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 

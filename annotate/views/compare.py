@@ -219,7 +219,8 @@ def render_page(request: ProjectRequest, assignment: Assignment | None, status: 
     context |= {
         "progress": progress_of(project=request.project, annotator=request.user),
         "guidelines": render_markdown(request.project.guidelines, breaks=False),
-        "unread": is_unread(request.membership),
+        "unread": (unread := is_unread(request.membership)),
+        "news": request.project.guidelines_edition.why.rstrip(".") if unread else "",
         "help_offers": offers_of(project=request.project, grades=Grades(request.project.grades)),
         "renew_seconds": min(60, 20 * request.project.lease_minutes),  # twice missed, the lease still stands
     }

@@ -1,6 +1,7 @@
 """Guidelines: editions that are kept, who has read which, and what changed."""
 
 import uuid
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -12,7 +13,8 @@ from annotate.guidelines import GuidelinesChanged, is_unread, mark_as_read, save
 from annotate.judging import record_judgement
 from annotate.models import GuidelinesEdition, Judgement, Membership
 from annotate.queue import claim_comparison
-from tests.builders import make_comparison, make_project
+from tests.builders import make_comparison, make_member, make_project
+from tests.collecting.test_concurrency import at_once
 
 
 @pytest.fixture
@@ -110,8 +112,8 @@ def test_the_compare_page_tells_of_news_until_they_are_opened(client, project, o
     assert bar not in page and "Read them before you begin" in page and 'data-guidelines="1"' in page
     assert client.post(at("guidelines_read"), {"edition": 1}).status_code == 204
     assert bar in client.get(at("compare")).content.decode()
-    save(project, "Be short.", owner)
-    assert "have changed since you read them" in client.get(at("compare")).content.decode()
+    save(project, "Be short.", owner, why="Length matters.")
+    assert "have changed since you read them: Length matters." in client.get(at("compare")).content.decode()
     assert 'data-guidelines="2"' in client.post(at("compare_next")).content.decode()
     client.get(at("guidelines"))  # without the script
     assert bar in client.get(at("compare")).content.decode()
@@ -212,3 +214,25 @@ def test_huge_texts_are_compared_without_waiting():
     lines = compare_texts("\n".join(map(str, range(5000))), "\n".join(map(str, range(1, 5001))))
     assert len(lines) == 10_000
     assert compare_texts("x y " * 5000, "x z " * 5000)[0].kind == "removed"
+
+
+# -- at once -----------------------------------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)
+def test_two_managers_save_at_once_and_one_is_told():
+    project = make_project()
+    people = [make_member(project, "manager") for _ in range(2)]
+    save(project, "Old.", people[0])
+
+    def write(person) -> str:
+        try:
+            return save(make_project_again(project), f"By {person.username}.", person, based_on=1).text
+        except GuidelinesChanged as changed:
+            return f"told of edition {changed.newest.number}"
+
+    told = at_once(*(partial(write, person) for person in people))
+    assert sorted(text == "told of edition 2" for text in told) == [False, True]
+    assert list(GuidelinesEdition.objects.order_by("number").values_list("number", flat=True)) == [1, 2]
+
+
+def make_project_again(project):
+    return type(project).objects.get(pk=project.pk)
