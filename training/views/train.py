@@ -6,6 +6,7 @@ from django.views.decorators.http import require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
+from annotate.noise import measure_noise
 from training.datasets import NothingToTrainOn
 from training.runs import ConfigError, Plan, plan_run, start_run
 from training.train_form import TrainForm, initial_of, is_asked
@@ -30,7 +31,7 @@ def train(request: ProjectRequest) -> HttpResponse:
         form = TrainForm({"preset": request.project.preset}, project=request.project)
     if request.htmx:
         return render(request, "training/_train_preview.html", _preview(request, form))
-    return render(request, "training/train.html", _preview(request, form) | {"form": form, "like": like})
+    return render(request, "training/train.html", _preview(request, form) | {"form": form, "like": like} | _noise(request))
 
 
 def _start(request: ProjectRequest, form: TrainForm) -> HttpResponse:
@@ -42,8 +43,12 @@ def _start(request: ProjectRequest, form: TrainForm) -> HttpResponse:
     wrong = [name for name in form.fields if name in form.errors and name != "preset"]
     if wrong:  # the browser goes to the first control with an error, else to what is said of the form as a whole
         form.fields[wrong[0]].widget.attrs["autofocus"] = True
-    context = _preview(request, form) | {"form": form, "refused": True, "focus_on_summary": not wrong}
+    context = _preview(request, form) | {"form": form, "refused": True, "focus_on_summary": not wrong} | _noise(request)
     return render(request, "training/train.html", context, status=422)
+
+
+def _noise(request: ProjectRequest) -> dict:
+    return {"noise": measure_noise(request.project)}
 
 
 def _preview(request: ProjectRequest, form: TrainForm) -> dict:
