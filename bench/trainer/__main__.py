@@ -94,7 +94,7 @@ def measure(name: str, directory: Path, train: Path, model: Path, trl: Path | No
     if name in OURS:
         settings |= {
             "output": str(directory / "run"), "optimizer": "adamw", "epochs": 2, "warmup_steps": 0, "max_grad_norm": 1.0,
-            "max_prompt_tokens": LENGTH, "max_completion_tokens": LENGTH, "checkpoint_every": 0, **OURS[name],
+            "max_prompt_tokens": LENGTH, "max_completion_tokens": LENGTH, "checkpoint_every": 0, "samples": 0, **OURS[name],
         }  # fmt: skip
         command = [sys.executable, "-m", "bench.trainer.ours"]
     else:

@@ -178,6 +178,7 @@ def test_stopped_and_resumed(config: Build, train_here: Train, monkeypatch: pyte
 def test_answers_of_one_kind_only(config: Build, train_here: Train) -> None:
     output = train_here(with_rows(config(**KTO, heldout=0), [single(number, label=True) for number in range(6)]))
     assert {event["margin"] for event in of_kind(output, "step")} == {None} and of_kind(output, "done")
+    assert "by Kahneman-Tversky Optimization" in (output / "model" / "README.md").read_text()
 
 
 def test_one_prompt_is_refused_and_so_are_single_answers_elsewhere(config: Build, train_here: Train) -> None:

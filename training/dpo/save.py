@@ -20,6 +20,13 @@ from training.dpo.storage import partial_of, write_directory
 from training.dpo.tokens import Example
 
 SIGNAL_PAIRS = 16
+METHODS = {  # words of the model card; losses that are not here are DPO's relatives
+    "dpo": "Direct Preference Optimization (arXiv:2305.18290)",
+    "ipo": "Identity Preference Optimization (arXiv:2310.12036)",
+    "kto": "Kahneman-Tversky Optimization (arXiv:2402.01306)",
+    "sft": "fine-tuning on the preferred answers (Preferred-FT, arXiv:2305.18290)",
+    "unlikelihood": "unlikelihood of the rejected answers, a baseline (arXiv:2305.18290)",
+}
 LEAST_SHARE = 0.9  # of the signal that a serving precision must keep
 SAVED_SHARE = 0.999  # of the signal that the files must hold: else saving itself went wrong
 
@@ -172,7 +179,7 @@ def model_card(record: dict[str, Any]) -> str:
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [dpo, prefloop]\n---\n\n"
         "# A version trained by Prefloop\n\n"
-        f"Trained from `{Path(config['model']).name}` by Direct Preference Optimization (arXiv:2305.18290) on "
+        f"Trained from `{Path(config['model']).name}` by {METHODS.get(config['loss'], METHODS['dpo'])} on "
         f"{record['train_pairs']} pairs of human preferences.\n\n"
         f"- {record['steps']} steps, β {config['beta']:g}, {config['optimizer']}, learning rate {config['learning_rate']:g}, "
         f"{config['batch_pairs']} pairs per step\n"
