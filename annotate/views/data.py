@@ -22,6 +22,7 @@ from ..imports import ImportReport, Preview, import_preferences, preview_import,
 from ..models.prompt import Split
 from ..prompts import ImportReport as PromptReport
 from ..prompts import import_prompts
+from ..rating_imports import import_ratings
 from ..texts import storable
 from ..uploads import Upload, find_upload, keep_upload, refusals_of
 
@@ -62,6 +63,7 @@ class ImportForm(forms.Form):
     split = forms.ChoiceField(
         choices=[("", "decided by their content"), *Split.choices], required=False, label="New prompts belong to"
     )
+    single = forms.BooleanField(required=False, label="Keep each answer of a KTO file by itself, as a rating")
     judge_again = forms.BooleanField(required=False, label="Our annotators judge these comparisons, too")
 
     @property
@@ -236,19 +238,25 @@ def run_import(request: ProjectRequest, form: ImportForm, upload: Upload) -> Imp
     """The refused rows are written while they are found, and get their place once the import has a number."""
     partial = upload.path.with_suffix(".refused")
     with upload.path.open("rb") as stream, partial.open("w", encoding="utf-8") as refused:
-        report = import_preferences(
-            project=request.project,
-            stream=stream,
-            file_name=upload.file_name,
-            format=form.cleaned_data["format"],
-            names=form.names,
-            split=form.cleaned_data["split"],
-            judge_again=form.cleaned_data["judge_again"],
-            by=request.user,
-            on_refused=lambda bad: refused.write(
+        source: dict[str, Any] = {
+            "project": request.project,
+            "stream": stream,
+            "file_name": upload.file_name,
+            "by": request.user,
+            "on_refused": lambda bad: refused.write(
                 json.dumps({bad.unit: bad.line, "reason": bad.reason, "next_step": bad.next_step}, ensure_ascii=False) + "\n"
             ),
-        )
+        }
+        if form.cleaned_data["single"]:
+            report = import_ratings(**source)
+        else:
+            report = import_preferences(
+                **source,
+                format=form.cleaned_data["format"],
+                names=form.names,
+                split=form.cleaned_data["split"],
+                judge_again=form.cleaned_data["judge_again"],
+            )
     if report.batch.refused:
         path = refusals_of(report.batch)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ import json
 import uuid
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 
 from annotate.exports import export_preferences
 from annotate.imports import undo_import
@@ -152,3 +154,20 @@ def test_rated_answers_can_still_be_compared(project, rated, annotator):
     while rating := next_rating(project=project, annotator=annotator):
         rate(annotator=annotator, rating_id=rating.pk, good=True)
     assert {row.get("rating") is not None for row in written(project)} == {True}
+
+
+def test_an_uploaded_file_is_kept_unpaired_if_that_is_ticked(project, manager, client):
+    client.force_login(manager, BACKEND)
+    rows = [{"prompt": "Why?", "completion": text, "label": label} for text, label in (("So.", True), ("No.", False))]
+    file = SimpleUploadedFile("kto.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    look = client.post("/projects/taste/data/upload/", {"file": file})
+    assert "by itself, as a rating" in client.get(look.url).content.decode()
+    upload = look.url.partition("upload=")[2]
+    client.post("/projects/taste/data/import/", {"upload": upload, "single": "on"})
+    assert count_ratings(project) == {"good": 1, "bad": 1} and not project.comparisons.exists()
+
+
+def test_the_command_does_the_same(project, tmp_path):
+    (tmp_path / "kto.jsonl").write_text('{"prompt": "Why?", "completion": "So.", "label": true}\n')
+    call_command("import_preferences", tmp_path / "kto.jsonl", project="taste", single=True)
+    assert count_ratings(project) == {"good": 1, "bad": 0}

@@ -15,6 +15,7 @@ from annotate.formats.rows import BadRow
 from annotate.imports import ImportReport, import_preferences, undo_import
 from annotate.models import PreferenceImport, Project
 from annotate.models.prompt import Split
+from annotate.rating_imports import import_ratings
 
 SHOWN = 20
 
@@ -40,6 +41,7 @@ class Command(BaseCommand):
             help="What a field is called: chosen=better. Repeatable.",
         )
         parser.add_argument("--judge-again", action="store_true", help="Hand the comparisons out to the project's people, too.")
+        parser.add_argument("--single", action="store_true", help="Keep the answers of a KTO file unpaired, as ratings.")
         parser.add_argument("--undo", type=int, metavar="NUMBER", help="Take an import out again.")
 
     def handle(self, *, file: Path | None, project: str, undo: int | None, **options: Any) -> None:
@@ -61,17 +63,18 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot read {file}: {error.strerror}. Check the path.") from None
         with stream, Refusals(file) as refusals, tqdm(desc=file.name, unit=" rows", delay=2, disable=None) as bar:
             try:
-                report = import_preferences(
-                    project=project,
-                    stream=stream,
-                    file_name=file.name,
-                    format=options["format"],
-                    names=names,
-                    split=options["split"],
-                    judge_again=options["judge_again"],
-                    on_rows=bar.update,
-                    on_refused=refusals.write,
-                )
+                source = {"project": project, "stream": stream, "file_name": file.name, "on_refused": refusals.write}
+                if options["single"]:
+                    report = import_ratings(**source)
+                else:
+                    report = import_preferences(
+                        **source,
+                        format=options["format"],
+                        names=names,
+                        split=options["split"],
+                        judge_again=options["judge_again"],
+                        on_rows=bar.update,
+                    )
             except (FileBroken, UnknownFormat) as error:
                 raise CommandError(f"{file.name}: {error}") from None
         self.summarise(file, report, refusals)
