@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from .agreement import against_the_others
 from .exclusions import excluded_people
+from .gold import accuracy_of
 from .models import Assignment, Judgement, Membership, Project, User
 from .quality import Share
 
@@ -26,6 +27,7 @@ class Activity:
     week: int  # judgements in the last seven days
     median_seconds: float | None  # of the newest
     agreeing: Share  # with what most of the others said
+    accuracy: Share  # of their answers to known ones
     is_excluded: bool
 
     @property
@@ -38,7 +40,8 @@ class Activity:
 
 
 def list_activity(project: Project) -> list[Activity]:
-    """Who joined first comes first. Four queries."""
+    """Who joined first comes first. Five queries."""
+    accuracy = accuracy_of(project)
     seconds, outcomes = _newest(project)
     alike = against_the_others(unit for unit in outcomes.values() if len(unit) > 1)
     excluded = excluded_people(project)
@@ -50,6 +53,7 @@ def list_activity(project: Project) -> list[Activity]:
             week=membership.week,
             median_seconds=median(seconds[membership.user_id]) if membership.user_id in seconds else None,
             agreeing=Share(*alike.get(membership.user_id, (0, 0))),
+            accuracy=accuracy.get(membership.user_id, Share(0, 0)),
             is_excluded=membership.user_id in excluded,
         )
         for membership in _memberships(project)

@@ -130,9 +130,11 @@ def find_member(request: ProjectRequest, user_id: int) -> Membership:
 
 
 def render_members(request: ProjectRequest, form: NewMemberForm, status: int = 200, **context: object) -> HttpResponse:
+    activity = list_activity(request.project)
     context |= {
         "form": form,
-        "activity": [(each, range_of(each.agreeing)) for each in list_activity(request.project)],
+        "activity": [(each, range_of(each.agreeing)) for each in activity],
+        "has_gold": any(each.accuracy.of for each in activity),
         "roles": Role.choices,
     }
     return render(request, "annotate/members.html", context, status=status)

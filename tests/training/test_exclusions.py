@@ -1,5 +1,6 @@
 """A person's judgements are left out of what is made from now on; what was made stays, and says so."""
 
+import uuid
 from collections import Counter
 from functools import partial
 
@@ -10,9 +11,12 @@ from django.urls import reverse
 
 from annotate.consensus import read_triples, settle
 from annotate.exclusions import exclude_person, excluded_people, lift_exclusion
+from annotate.gold import mark_gold
 from annotate.judged import read_judged
+from annotate.judging import record_judgement
 from annotate.models import Exclusion
 from annotate.models.prompt import Split
+from annotate.queue import claim_comparison
 from tests.builders import make_comparison, make_member, make_project, make_prompt, make_version
 from tests.collecting.judged import judge
 from tests.collecting.test_concurrency import at_once
@@ -160,6 +164,29 @@ def test_the_table_shows_who_is_at_work_and_how(client, project, owner, annotato
     page = client.get(reverse("members", args=[project.slug])).content.decode()
     assert "12 s" in page and "75 %" in page
     assert page.count("badge-running") == 0
+
+
+def test_the_table_shows_how_many_known_answers_were_right(client, project, manager, annotator):
+    project.gold_share, project.evaluation_share = 1, 0
+    project.save()
+    client.force_login(manager)
+    for accepted in ({"low": 1, "high": 4}, {"low": -4, "high": -1}):
+        mark_gold(comparison=make_comparison(project), by=manager, **accepted)
+    assert "Known answers" not in client.get(reverse("members", args=[project.slug])).content.decode()
+    for _ in range(2):
+        lease = claim_comparison(project=project, annotator=annotator)
+        choice = "b" if lease.swapped else "a"  # the first is better
+        record_judgement(annotator=annotator, assignment_id=lease.pk, key=uuid.uuid4(), choice=choice)
+    page = client.get(reverse("members", args=[project.slug])).content.decode()
+    assert "Known answers" in page and '50 % <span class="muted">of 2</span>' in page
+
+
+def test_a_persons_page_leads_to_their_figures_once_there_are_some(client, project, owner, bob, pair):
+    client.force_login(owner)
+    address, figures = (reverse(name, args=[project.slug, bob.pk]) for name in ("member", "quality_person"))
+    assert figures not in client.get(address).content.decode()
+    pair("first", people=[bob])
+    assert figures in client.get(address).content.decode() and client.get(figures).status_code == 200
 
 
 def test_the_table_asks_the_database_as_often_for_two_as_for_thirty(client, project, owner, annotator):

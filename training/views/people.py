@@ -24,6 +24,7 @@ def member(request: ProjectRequest, user_id: int) -> HttpResponse:
         "person": person,
         "membership": request.project.memberships.filter(user=person).first(),
         "figures": own_figures(project=request.project, annotator=person),
+        "has_judged": person.judgements.standing().filter(comparison__project=request.project).exists(),
         "is_excluded": person.pk in excluded_people(request.project),
         "exclusions": Exclusion.objects.filter(**who).select_related("by", "lifted_by").order_by("-pk"),
         "uses": uses_of(**who),
