@@ -16,24 +16,26 @@ SCRIPT = {"HTTP_ACCEPT": "application/json"}
 
 @pytest.fixture
 def traces(project):
-    """Two versions with names, numbers, directories and ids like nothing else, an answer by each, and what to look for."""
+    """Two versions with names, numbers, directories and ids like nothing else, an answer by each, and what to look for.
+
+    The numbers are long: a time to the microsecond, or a hash, may hold any three digits."""
     versions = [
-        make_version(project, pk=8_700_000 + n, number=7_650 + n, name=f"zyxwv-{n}-instruct", directory=f"models/qponm-{n}")
+        make_version(project, pk=8_700_000 + n, number=7_650_340 + n, name=f"zyxwv-{n}-instruct", directory=f"models/qponm-{n}")
         for n in (1, 2)
     ]
     prompt = make_prompt(project, text="What is it?", pk=8_710_001)
     answers = [
         make_completion(
             prompt, f"Answer {word}.", version, pk=8_720_000 + version.pk % 10, seed=8_730_001, temperature=0.8765,
-            top_p=0.9123, token_count=8_741, logprob=-8.7512, finish_reason="length", dtype="bfloat16",
+            top_p=0.9123, token_count=874_103, logprob=-8.7512, finish_reason="length", dtype="bfloat16",
         )
         for word, version in zip(("alpha", "beta"), versions, strict=True)
     ]  # fmt: skip
     make_comparison(project, prompt, first=answers[0], second=answers[1], pk=8_760_001)
     make_comparison(project, make_prompt(project), version=versions[0], priority=-1)
     Completion.objects.update(created_at=datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC))
-    words = ["zyxwv", "qponm", "instruct", "models/", "bfloat16", "finish", "8700", "765", "8710001", "87200"]
-    words += ["8730001", "0.8765", "0.9123", "8741", "8.7512", "8760001", "version", "swapped", "logprob"]
+    words = ["zyxwv", "qponm", "instruct", "models/", "bfloat16", "finish", "870000", "765034", "8710001", "872000"]
+    words += ["8730001", "0.8765", "0.9123", "874103", "8.7512", "8760001", "version", "swapped", "logprob"]
     words += ["completion_id", "comparison_id"]
     project.versions.update(created_at=datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC))  # else the moment of an answer may be the same
     return [*words, "2001-02-03", "3 feb 2001"]
