@@ -27,7 +27,8 @@ from training.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
-MOST = 5000  # pairs of one job
+MOST = 5000  # pairs of a job that somebody asked for
+BY_ITSELF = 200  # … and of one that nobody did: annotators and runs must not wait long for the worker
 ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
 LOOK_SECONDS = 0.25
 SCORER = (sys.executable, "-m", "training.dpo", "score")
@@ -68,7 +69,7 @@ def score_comparisons(*, scoring: Scoring, check: Callable[[], None] = lambda: N
     version = scoring.version
     if not has_rewards(version):
         raise ScorerFailed(f"{version} has no reference to be measured against.")
-    chosen = list(unscored(version).values_list("pk", flat=True)[:MOST])
+    chosen = list(unscored(version).values_list("pk", flat=True)[: MOST if scoring.started_by_id else BY_ITSELF])
     jobs.heartbeat(job=scoring, total=len(chosen))
     if chosen:
         directory = settings.VAR_DIR / "scores" / str(scoring.pk)

@@ -238,6 +238,18 @@ def test_pairs_are_scored_as_the_trainer_does(project, base, trained, annotator)
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_starts_by_itself_takes_a_part_at_a_time(project, base, trained, annotator, manager, monkeypatch, by_hand) -> None:
+    from training import scoring
+
+    monkeypatch.setattr(scoring, "BY_ITSELF", 1)
+    for _ in range(2):
+        make_judgement(project, annotator)
+    scoring.run_scoring(start_scoring(version=trained, by=manager if by_hand else None).pk)
+    assert Score.objects.count() == (2 if by_hand else 1)
+
+
+@pytest.mark.torch
 def test_a_scorer_that_fails_tells_why(project, base, trained, annotator) -> None:
     from training.scoring import run_scoring
 
