@@ -101,6 +101,13 @@ class Client:
         except Exception as error:
             raise self._explained(error) from error
 
+    def post(self, path: str, body: dict[str, Any]) -> str:
+        """What the server answers to a request beyond OpenAI's API. Raises EndpointError."""
+        try:
+            return self._api.post(path, body=body, cast_to=str)
+        except Exception as error:
+            raise self._explained(error) from error
+
     def ask(self, question: Question) -> Reply:
         """Raises EndpointError: PromptRefused if only this question is at fault."""
         spent = 0

@@ -51,10 +51,10 @@ class _Making:
         return max(0, 2 - len(self.have))
 
 
-def fill_from_endpoint(generation: Generation, pulse: Pulse) -> list[str]:
+def fill_from_endpoint(generation: Generation, endpoint: Endpoint, pulse: Pulse) -> list[str]:
     """Returns why prompts were refused. Raises EndpointError when the server cannot be asked, what `pulse` raises, Postponed."""
     version = generation.version
-    endpoint = ensure_tested(version.endpoint)
+    endpoint = ensure_tested(endpoint)
     refusals: list[str] = []
     tried: set[int] = set()
     with Client(endpoint) as client:

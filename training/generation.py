@@ -9,6 +9,7 @@ from django.db.models import F
 
 from annotate.models import Completion, Project, Prompt
 from training import jobs
+from training.adapters import endpoint_for
 from training.base_models import ModelError
 from training.best_of import best_and_worst
 from training.endpoint_errors import EndpointError
@@ -96,7 +97,10 @@ def generate_pairs(*, generation: Generation, policy: Policy | None = None, chec
     if pairs_left(generation) <= 0:
         return jobs.finish(job=generation)
     pulse = Pulse(generation, check)
-    refusals = fill_from_endpoint(generation, pulse) if version.is_endpoint else _fill_from_weights(generation, policy, pulse)
+    if endpoint := endpoint_for(version):
+        refusals = fill_from_endpoint(generation, endpoint, pulse)
+    else:
+        refusals = _fill_from_weights(generation, policy, pulse)
     if not generation.progress and (reason := why_nothing(project, generation, refusals)):
         jobs.fail(job=generation, error=reason)
     else:

@@ -27,6 +27,7 @@ class ModelServer:
         self.at_once = self.most_at_once = 0
         self.offers_n = self.offers_logprobs = self.tells_usage = True
         self.refuses: tuple[str, ...] = ()  # fields
+        self.models: Callable[[], list[str]] = lambda: ["stub"]
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHandler", (Handler,), {"server_of": self}))
         self.http.daemon_threads = True
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": "stub"}]})
+        self.send(200, {"object": "list", "data": [{"id": name} for name in self.server_of.models()]})
 
     def do_POST(self) -> None:
         model = self.server_of

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from annotate.consensus import settle
 from annotate.models import Comparison, Completion
+from annotate.models.prompt import Split
 from tests import builders
 from tests.training.endpoints import make_endpoint
+from tests.training.model_server import model_server
+from training.ai_annotators import create_ai_annotator
 from training.chat import Client, Question
 from training.endpoint_errors import EndpointError
 from training.endpoint_probe import probe_endpoint
@@ -23,6 +27,9 @@ from training.endpoints import serve_endpoint
 from training.generation import run_generation
 from training.models import Generation
 from training.models.job import JobState
+from training.runs import start_run
+from training.sittings import run_sitting, start_sitting
+from training.supervision import run_training
 
 pytestmark = pytest.mark.torch
 SEA = [{"role": "user", "content": "Write a short answer about the sea."}]
@@ -105,3 +112,30 @@ def test_a_model_it_does_not_have_is_told_in_words(endpoint) -> None:
     endpoint.model = "another"
     with pytest.raises(EndpointError, match="requested 'another'"), Client(endpoint) as client:
         client.ask(Question(SEA))
+
+
+def test_the_loop_with_generation_and_ai_judging_over_the_network(endpoint, project, base) -> None:
+    """The server writes, another model (a stub, so that the outcome is known) judges, the weights here are trained on it."""
+
+    def shorter(body, index) -> str:
+        a, b = (body["messages"][1]["content"].split(f"<answer_{side}>\n")[1].split(f"\n</answer_{side}>")[0] for side in "AB")
+        return "A" if len(a) < len(b) else "B" if len(b) < len(a) else "T"
+
+    project.queue_low, project.queue_high = 9, 10
+    project.save()
+    for split in [Split.TRAIN] * 8 + [Split.HELDOUT] * 2:
+        builders.make_prompt(project, split=split)
+    writer = serve_endpoint(endpoint=endpoint)
+    run_generation(Generation.objects.create(project=project, version=writer).pk)
+    with model_server(shorter) as stub:
+        speaker = make_endpoint(project, stub, name="judge")
+        judge = create_ai_annotator(project=project, name="Brief", rubric="Shorter.", endpoint=speaker, uses_logprobs=False)
+        run_sitting(start_sitting(judge).pk)
+    triples = settle(project=project).triples
+    assert len(triples) >= 5 and all(len(triple.chosen) < len(triple.rejected) for triple in triples)
+    quick = {"learning_rate": 1e-3, "batch_pairs": 4, "micro_batch_tokens": 2000, "device": "cpu", "threads": 1, "max_steps": 2}
+    run = start_run(project=project, parent=base, overrides=quick)
+    run_training(run.pk)
+    run.refresh_from_db()
+    assert run.state == JobState.DONE, run.error
+    assert run.version.parent == base and run.dataset.judgements.filter(annotator=judge.user).count() == len(triples)
