@@ -10,6 +10,7 @@ BENCHMARKS = [
     ["-m", "bench.claims"],
     ["-m", "tests.postgres", sys.executable, "-m", "bench.claims"],
     ["-m", "bench.sampling"],
+    ["-m", "bench.pages"],
 ]
 
 if __name__ == "__main__":
