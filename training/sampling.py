@@ -9,7 +9,7 @@ Shapes: B rows of a batch, T tokens, V vocabulary.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,19 @@ def sample(
         for place, row in zip(places, batch.all_rows, strict=True):
             samples[place] = row.sample(tokenizer)
     return samples
+
+
+@torch.inference_mode()
+def stream(model: Any, tokenizer: Any, request: Request) -> Iterator[Sample]:
+    """The completion as it grows: after each token all there is so far. The last one is what `sample` gives."""
+    prompt = _encode(model, tokenizer, request)
+    if isinstance(prompt, Sample):
+        yield prompt
+        return
+    batch = _Batch(model, tokenizer, [request], [prompt])
+    while batch.rows:
+        batch.step()
+        yield batch.all_rows[0].sample(tokenizer)
 
 
 def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:

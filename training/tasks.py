@@ -99,3 +99,11 @@ def remove_files(version_id: int) -> None:
     from training.version_upkeep import remove_files as remove
 
     remove(version_id=version_id)
+
+
+@task(queue_name=GPU, priority=25)  # somebody sits before the page
+def answer_tryout(tryout_id: int) -> None:
+    with suppress(Stopped), stoppable() as check:
+        from training.playground_answers import answer
+
+        answer(tryout_id, check=check)

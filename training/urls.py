@@ -3,7 +3,19 @@
 from django.urls import path
 
 from training.api.urls import urlpatterns as api
-from training.views import ai_annotators, endpoints, evaluations, leaderboard, people, project, runs, train, upkeep, versions
+from training.views import (
+    ai_annotators,
+    endpoints,
+    evaluations,
+    leaderboard,
+    people,
+    playground,
+    project,
+    runs,
+    train,
+    upkeep,
+    versions,
+)
 
 urlpatterns = [
     path("projects/<slug:slug>/", project.project, name="project"),
@@ -25,6 +37,9 @@ urlpatterns = [
     path("projects/<slug:slug>/versions/<int:number>/remove/", upkeep.version_remove, name="version_remove"),
     path("projects/<slug:slug>/versions/<int:number>/download/", upkeep.version_download, name="version_download"),
     path("projects/<slug:slug>/versions/<int:number>/judgements/", upkeep.version_judgements, name="version_judgements"),
+    path("projects/<slug:slug>/playground/", playground.playground, name="playground"),
+    path("projects/<slug:slug>/playground/<int:number>/", playground.tryout, name="tryout"),
+    path("projects/<slug:slug>/playground/<int:number>/compare/", playground.tryout_compare, name="tryout_compare"),
     path("projects/<slug:slug>/judged/<int:comparison>/", upkeep.judged, name="judged"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),
     path("projects/<slug:slug>/ai/", ai_annotators.ai_annotators, name="ai_annotators"),

@@ -6,11 +6,12 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from annotate.models import Comparison
 from annotate.models.prompt import Split
 from tests.browser.conftest import PHONE, WIDE
 from tests.builders import make_comparison, make_prompt, make_version
 from tests.training.rows import add_events, add_samples, make_judgement, make_run, make_samples, make_trained
-from training.models import Generation, Run, RunEvent
+from training.models import Generation, Run, RunEvent, Tryout
 
 pytestmark = [pytest.mark.browser]
 RUN = "/projects/taste/runs/2/"
@@ -266,3 +267,36 @@ def test_rolling_back_is_one_click(page, sign_in, owner, rounds):
     page.get_by_role("button", name="Make v0 serve").click()
     page.wait_for_url("**/versions/0/")
     expect(page.locator("h1 .badge-serving")).to_be_visible()
+
+
+def test_the_lineage_leads_to_a_version(page, sign_in, owner, rounds, no_violations):
+    sign_in(page, owner)
+    page.goto("/projects/taste/versions/")
+    no_violations(page)
+    page.get_by_role("link", name="v1, from v0, by run 1 on 38 triples").click()
+    page.wait_for_url("**/versions/1/")
+    page.get_by_label("Alias").fill("best")
+    page.get_by_role("button", name="Call it so").click()
+    expect(page.locator("h1")).to_contain_text("best")
+    page.get_by_role("link", name="All judgements").click()
+    page.wait_for_url("**/versions/1/judgements/")
+    no_violations(page)
+
+
+def test_the_playground_streams_and_makes_a_comparison(page, sign_in, owner, rounds, no_violations):
+    sign_in(page, owner)
+    page.goto("/projects/taste/playground/")
+    no_violations(page)
+    page.get_by_label("Your message").fill("Why?")
+    page.get_by_label("Beside it").select_option(label="v0: tiny")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#tryout")).to_contain_text("Waiting for a worker")
+    tryout = Tryout.objects.get()
+    Tryout.objects.update(state="running", first_text="Beca")
+    expect(page.locator("#tryout")).to_contain_text("Beca")
+    told = {"tokens": 3, "finish_reason": "stop", "logprob": -1.5, "dtype": "float32", "seed": tryout.seed}
+    Tryout.objects.update(state="done", first_text="Because.", second_text="So.", told={"first": told, "second": told})
+    page.get_by_role("button", name="Make this a comparison").click()
+    expect(page.locator("#tryout")).to_contain_text("It is a comparison in the queue.")
+    no_violations(page)
+    assert Comparison.objects.filter(prompt__source="playground").count() == 1

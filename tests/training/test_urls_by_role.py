@@ -102,6 +102,9 @@ TABLE = {
     "version_download": MANAGES["get"],
     "version_judgements": LOOKS,
     "judged": MANAGES["get"],
+    "playground": MANAGES["get"],
+    "tryout": MANAGES["get"],
+    "tryout_compare": MANAGES["post"],
     "version_promote": MANAGES["post"],
     "ai_annotators": MANAGES["get"],
     "ai_annotator": MANAGES["get"],
@@ -129,6 +132,7 @@ ALSO = [
     ("gold_pair", MANAGES["post"]),
     ("handouts", MANAGES["post"]),
     ("train", MANAGES["post"]),
+    ("playground", MANAGES["post"]),
     ("data_import", MANAGES["post"]),
     ("ai_annotator", MANAGES["post"]),
     ("ai_annotators", MANAGES["post"]),
@@ -184,6 +188,8 @@ def place(db) -> dict[str, object]:
              "split": "train", "username": "somebody", "id": ID,
              "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip
     place |= {"suffix": "csv"}
+    project.tryouts.create(pk=1, first=project.versions.first(), by=somebody, messages=[], temperature=1, top_p=1,
+                           max_new_tokens=9, seed=1)  # fmt: skip
     return place | reviewed | {"project": project}
 
 

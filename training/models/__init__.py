@@ -10,6 +10,7 @@ from .leaderboard import Leaderboard
 from .machine import Machine
 from .run import Run, RunEvent
 from .scoring import Score, Scoring
+from .tryout import Tryout
 from .version import Promotion, Version, VersionAlias
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Score",
     "Scoring",
     "Sitting",
+    "Tryout",
     "Version",
     "VersionAlias",
 ]

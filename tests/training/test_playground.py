@@ -1,0 +1,168 @@
+"""The playground: asked, answered by a worker as it goes, made a comparison; and nothing of it for annotators."""
+
+import pytest
+
+from annotate.models import Comparison, Completion, Prompt
+from tests.builders import make_comparison, make_project, make_version
+from training.models import Tryout
+
+URL = "/projects/taste/playground/"
+HTMX = {"HX-Request": "true"}
+TOLD = {"tokens": 3, "finish_reason": "stop", "logprob": -1.5, "dtype": "float32", "seed": 7}
+
+
+@pytest.fixture
+def serving(project):
+    return make_version(project, serving=True, name="tiny")
+
+
+@pytest.fixture
+def other(project, serving):
+    return make_version(project, parent=serving, name="second")
+
+
+@pytest.fixture
+def as_manager(client, manager):
+    client.force_login(manager, "django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def asked(serving, other=None, **fields) -> dict:
+    told = {"text": "Why is the sky blue?", "first": serving.pk, "temperature": "0.7", "top_p": "0.9", "max_new_tokens": "12"}
+    return told | ({"second": other.pk} if other else {}) | fields
+
+
+def answered(project, serving, other, by, **fields) -> Tryout:
+    told = {
+        "first": serving, "second": other, "temperature": 0.7, "top_p": 1.0, "max_new_tokens": 12, "seed": 7, "by": by,
+        "messages": [{"role": "user", "content": "Why?"}], "state": "done", "first_text": "Because.", "second_text": "So.",
+        "told": {"first": TOLD, "second": TOLD | {"seed": 8}},
+    }  # fmt: skip
+    return Tryout.objects.create(project=project, **told | fields)
+
+
+def test_a_question_becomes_a_row_that_a_worker_answers(as_manager, project, serving, other):
+    from django_tasks_db.models import DBTaskResult
+
+    answer = as_manager.post(URL, asked(serving, other, system="Be brief.", seed="5"))
+    tryout = Tryout.objects.get()
+    assert answer.url == f"{URL}{tryout.pk}/" and tryout.seed == 5 and tryout.second == other
+    assert tryout.messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
+    task = DBTaskResult.objects.get()
+    assert task.task_path == "training.tasks.answer_tryout" and task.priority == 25
+    page = as_manager.get(answer.url).content.decode()
+    assert "Waiting for a worker" in page and 'hx-trigger="every 600ms"' in page
+
+
+def test_the_text_is_seen_as_it_grows_and_then_nothing_is_asked_any_more(as_manager, project, manager, serving, other):
+    tryout = answered(project, serving, other, manager, state="running", first_text="Becau<b>", second_text="", told={})
+    url = f"{URL}{tryout.pk}/"
+    answer = as_manager.get(url, headers=HTMX)
+    assert answer.status_code == 200 and "Becau&lt;b&gt;" in answer.content.decode() and "<html" not in answer.content.decode()
+    Tryout.objects.update(state="done")
+    answer = as_manager.get(url, headers=HTMX)
+    assert answer.status_code == 286 and "Make this a comparison" in answer.content.decode()
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_a_conversation_goes_on_from_either_answer(as_manager, project, manager, serving, other, side):
+    before = answered(project, serving, other, manager)
+    as_manager.post(URL, asked(serving, other, before=before.pk, follows=side))
+    messages = Tryout.objects.order_by("-pk").first().messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[1]["content"] == getattr(before, f"{side}_text")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"text": ""}, "This field is required."),
+        ({"text": "x" * 60_000}, "at most 50000 characters"),
+        ({"text": "a\0b"}, "Null characters are not allowed."),
+        ({"temperature": "hot"}, "Enter a number."),
+        ({"top_p": "0"}, "greater than or equal to 0.01"),
+        ({"max_new_tokens": "99999"}, "less than or equal to 4096"),
+        ({"seed": "-1"}, "greater than or equal to 0"),
+        ({"first": "999999"}, "not one of the available choices"),
+    ],
+)
+def test_what_cannot_be_asked_comes_back_with_the_text(as_manager, serving, fields, words):
+    answer = as_manager.post(URL, asked(serving, system="Keep me.") | fields)
+    assert answer.status_code == 422 and words in answer.content.decode() and "Keep me." in answer.content.decode()
+    assert not Tryout.objects.exists()
+
+
+def test_a_version_of_another_project_cannot_be_asked_nor_its_tryout_seen(as_manager, manager, serving):
+    elsewhere = make_project()
+    foreign = make_version(elsewhere)
+    assert as_manager.post(URL, asked(foreign)).status_code == 422
+    assert as_manager.get(f"{URL}{answered(elsewhere, foreign, None, manager).pk}/").status_code == 404
+
+
+def test_it_becomes_a_comparison_once_ahead_of_the_others(as_manager, project, manager, serving, other):
+    make_comparison(project, priority=3.0)
+    tryout = answered(project, serving, other, manager)
+    for _ in range(2):
+        page = as_manager.post(f"{URL}{tryout.pk}/compare/", follow=True).content.decode()
+    assert "It is a comparison in the queue." in page
+    made = Comparison.objects.get(priority=4.0)
+    assert {made.first.version, made.second.version} == {serving, other} and made.purpose == "train" and made.free_places == 1
+    assert made.prompt.messages == tryout.messages and {c.text for c in (made.first, made.second)} == {"Because.", "So."}
+    assert Comparison.objects.count() == 2 and Prompt.objects.filter(source="playground").count() == 1
+    assert Completion.objects.get(text="So.").seed == 8
+
+
+def test_its_sides_are_shuffled(project, manager, serving, other):
+    from training.playground import make_comparison as into_the_queue
+
+    firsts = {into_the_queue(tryout=answered(project, serving, other, manager)).first.version_id for _ in range(24)}
+    assert firsts == {serving.pk, other.pk}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"second_text": "Because. "}, "Both answers are the same"),
+        ({"second_text": " "}, "empty"),
+        ({"state": "running"}, "needs two whole answers"),
+        ({"second": None}, "needs two whole answers"),
+    ],
+)
+def test_what_is_no_pair_is_refused_in_words(as_manager, project, manager, serving, other, fields, words):
+    tryout = answered(project, serving, other, manager, **fields)
+    assert words in as_manager.post(f"{URL}{tryout.pk}/compare/", follow=True).content.decode()
+    assert not Comparison.objects.exists()
+
+
+def test_annotators_and_viewers_stay_out(client, annotator, viewer, serving):
+    for user in (annotator, viewer):
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        assert client.get(URL).status_code == client.post(URL, asked(serving)).status_code == 403
+
+
+@pytest.mark.torch
+def test_a_worker_writes_both_answers_and_the_stream_ends_as_a_sample_does(project, base, manager):
+    from training.playground_answers import answer
+    from training.sampling import Request, load_policy, sample, stream
+
+    tryout = answered(project, base, base, manager, state="queued", first_text="", second_text="", told={})
+    answer(tryout.pk)
+    answer(tryout.pk)
+    tryout.refresh_from_db()
+    assert tryout.state == "done" and tryout.told["second"]["seed"] == 8 and tryout.first_text != tryout.second_text
+    policy = load_policy(base.path)
+    request = Request(tryout.messages, 7, 0.7, 1.0, 12)
+    *growing, last = stream(policy.model, policy.tokenizer, request)
+    [whole] = sample(policy.model, policy.tokenizer, [request])
+    assert last == whole and tryout.first_text == whole.text and tryout.told["first"]["tokens"] == whole.token_count
+    assert [each.token_count for each in growing] == list(range(1, last.token_count))
+
+
+@pytest.mark.torch
+def test_a_model_that_is_gone_is_said(project, manager, var_dir):
+    from training.playground_answers import answer
+
+    tryout = answered(project, make_version(project), None, manager, state="queued")
+    answer(tryout.pk)
+    tryout.refresh_from_db()
+    assert tryout.state == "failed" and tryout.error
