@@ -202,6 +202,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "JobState": "training.models.job.JobState",
         "ComparisonState": "annotate.models.comparison.ComparisonState",
+        "Event": "annotate.models.webhook.Event",
     },
 }
 
