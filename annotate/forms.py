@@ -51,6 +51,8 @@ class AnswerForm(forms.Form):
 class JudgementForm(AnswerForm, AssignmentForm):
     edited_text = forms.CharField(required=False, max_length=MAX_EDIT)
     seconds = forms.FloatField(required=False, min_value=0, max_value=DAY)
+    then = forms.ChoiceField(choices=[("next", "next")], required=False)
+    beside = forms.UUIDField(required=False)
 
 
 class SkipForm(AssignmentForm):

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
+from django.core.cache import cache
 from django.db.models import Count, Q
 from django.utils import timezone
 
 from .models import Assignment, Judgement, Project, User
 from .models.comparison import ComparisonState, Purpose
 from .models.prompt import Split
+
+LARGE = 2_000  # pairs from which on nobody misses one in a count
+KEPT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,24 @@ class Pairs:
     @property
     def all(self) -> int:
         return self.judged + self.waiting + self.retired
+
+
+def recent_pairs(project: Project) -> Pairs:
+    """As `count_pairs`; of a large project up to a few seconds old, for what is shown after every answer."""
+    key = f"pairs:{project.pk}"
+    pairs = cache.get(key)
+    if pairs is None:
+        pairs = count_pairs(project)
+        if pairs.all >= LARGE:
+            cache.set(key, pairs, KEPT_SECONDS)
+    return pairs
+
+
+def judged_today(*, project: Project, annotator: User) -> int:
+    """The person's judgements that stand, since midnight in the site's time zone. Answered by an index on the person's newest."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    own = Judgement.objects.standing().filter(annotator=annotator, created_at__gte=midnight)
+    return own.filter(comparison__project=project).count()
 
 
 def count_pairs(project: Project) -> Pairs:

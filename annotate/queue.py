@@ -49,7 +49,7 @@ def claim_comparison(*, project: Project, annotator: User, beside: Assignment | 
             if lanes is None:
                 lanes = _lanes_of(membership, project)
             if not wait:
-                release_lapsed()
+                _release(Assignment.objects.lapsed().order_by("expires_at")[:RELEASED_PER_CLAIM])
             for lane in in_one_order(lanes) if wait else lanes:
                 for candidates in lane.candidates(project=project, annotator=annotator):
                     if assignment := _take_first(candidates, project=project, annotator=annotator, wait=wait):

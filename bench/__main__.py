@@ -9,6 +9,8 @@ import sys
 BENCHMARKS = [
     ["-m", "bench.claims"],
     ["-m", "tests.postgres", sys.executable, "-m", "bench.claims"],
+    ["-m", "bench.annotators"],
+    ["-m", "tests.postgres", sys.executable, "-m", "bench.annotators"],
     ["-m", "bench.sampling"],
     ["-m", "bench.pages"],
 ]

@@ -3,8 +3,9 @@
     python -m bench.claims [SIZE …]                            SQLite
     python -m tests.postgres python -m bench.claims [SIZE …]   PostgreSQL
 
-Each size is a project of its own in one database; the annotator claims and judges in turn, so that sizes are
-measured side by side. Figures are medians; the ratio is against the smallest size.
+Each size is a project of its own in one database, with evaluation pairs (one in ten), gold (one in fifty) and the shares a
+project has unless it is told otherwise; the annotator claims and judges in turn, so that sizes are measured side by side.
+Figures are medians; the ratio is against the smallest size. A million comparisons take some minutes to be made.
 """
 
 import statistics
@@ -22,13 +23,15 @@ BATCH = 2_000
 def main(sizes: list[int]) -> None:
     with fresh_django() as vendor:
         seconds = measure(sizes)
-    print(f"{vendor}: claim and judgement, median of {ROUNDS}")
+    print(f"{vendor}: claim and judgement, median of {ROUNDS}, with shares of gold, evaluation and chance")
     for size in sizes:
         median = statistics.median(seconds[size])
         print(f"  {size:>9,} open comparisons: {1000 * median:6.2f} ms, × {median / statistics.median(seconds[sizes[0]]):.2f}")
 
 
 def measure(sizes: list[int]) -> dict[int, list[float]]:
+    from django.db import connection
+
     from annotate.judging import record_judgement
     from annotate.models import Membership, Project, User
     from annotate.queue import claim_comparison
@@ -39,6 +42,8 @@ def measure(sizes: list[int]) -> dict[int, list[float]]:
         projects[size] = Project.objects.create(slug=f"p{size}", name=f"{size} comparisons")
         Membership.objects.create(project=projects[size], user=annotator, role="annotator")
         fill(projects[size], size)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(ROUNDS):
         for size in sizes:
@@ -67,7 +72,8 @@ def fill(project: object, size: int) -> None:
                 [
                     Comparison(
                         project=project, prompt=prompt, first=made[2 * place], second=made[2 * place + 1],
-                        priority=float(number % 7), judgements_required=1, free_places=1,
+                        priority=float(number % 7), round=number % 3, judgements_required=1, free_places=1,
+                        purpose="gold" if number % 50 == 49 else "evaluate" if number % 10 == 9 else "train",
                     )
                     for place, number in enumerate(batch)
                 ],

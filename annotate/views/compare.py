@@ -26,12 +26,12 @@ from ..gold import feedback_on
 from ..guidelines import is_unread
 from ..judging import JudgementRefused, has_answered, record_judgement, take_back_last
 from ..markdown import render as render_markdown
-from ..models import Assignment
+from ..models import Assignment, Comparison
 from ..models.assignment import AssignmentState
 from ..models.scale import Grades
 from ..no_work import explain_no_work
 from ..offer import answer_in_words, offers_of, side_of
-from ..progress import progress_of
+from ..progress import judged_today, recent_pairs
 from ..queue import claim_comparison, renew_lease, skip_comparison
 
 SKIP_REASONS = [
@@ -108,7 +108,17 @@ def compare_judge(request: ProjectRequest) -> HttpResponse:
         return refuse(request, 422 if refusal.fields else 409, refusal.code, refusal.message, form, refusal.fields)
     if judgement.key != asked["key"]:
         return accept(request, "You had judged this pair already. That answer stands; Undo takes it back.", already=True)
-    return accept(request, "Saved.", feedback=feedback_on(judgement))
+    return accept(request, "Saved.", feedback=feedback_on(judgement), then=following(request, asked))
+
+
+def following(request: ProjectRequest, asked: dict[str, Any]) -> dict[str, str]:
+    """The next pair, for a page that asks for it together with its judgement: one request in the place of two."""
+    if not (asked["then"] and wants_json(request)):
+        return {}
+    assignment = claim_comparison(project=request.project, annotator=request.user, beside=find_own(request, asked["beside"]))
+    if assignment is None:
+        return {}  # the page asks again, and is told why
+    return {"pair": render_to_string("annotate/_pair.html", pair_context(request, assignment), request)}
 
 
 @require_POST
@@ -175,6 +185,8 @@ def compare_renew(request: ProjectRequest) -> HttpResponse:
 
 def find_own(request: ProjectRequest, assignment_id: uuid.UUID | None) -> Assignment | None:
     """The person's own assignment in this project. Another's is as good as none."""
+    if assignment_id is None:
+        return None
     own = Assignment.objects.select_related("comparison__project")
     return own.filter(pk=assignment_id, annotator=request.user, comparison__project=request.project).first()
 
@@ -184,11 +196,17 @@ def wants_json(request: ProjectRequest) -> bool:
     return request.headers.get("Accept", "").startswith("application/json")
 
 
-def accept(request: ProjectRequest, text: str, already: bool = False, feedback: dict[str, Any] | None = None) -> HttpResponse:
+def accept(
+    request: ProjectRequest,
+    text: str,
+    already: bool = False,
+    feedback: dict[str, Any] | None = None,
+    then: dict[str, str] | None = None,
+) -> HttpResponse:
     """`already`: another answer than the one that was sent now stands. `feedback`: what was expected of a known answer."""
     if wants_json(request):
         told = {"feedback": render_to_string("annotate/_feedback.html", feedback, request)} if feedback else {}
-        return JsonResponse({"message": text, "already": already, "progress": shown_progress(request)} | told)
+        return JsonResponse({"message": text, "already": already, "progress": shown_progress(request)} | told | (then or {}))
     if feedback:
         messages.info(request, render_to_string("annotate/_feedback.html", feedback, request))
     messages.add_message(request, messages.INFO if already else messages.SUCCESS, text)
@@ -197,8 +215,9 @@ def accept(request: ProjectRequest, text: str, already: bool = False, feedback: 
 
 def shown_progress(request: ProjectRequest) -> dict[str, int]:
     """The figures in the bar, which the page's script brings up to date."""
-    progress = progress_of(project=request.project, annotator=request.user)
-    return {name: progress[name] for name in ("mine_today", "done", "open")}
+    pairs = recent_pairs(request.project)
+    mine_today = judged_today(project=request.project, annotator=request.user)
+    return {"mine_today": mine_today, "done": pairs.judged, "open": pairs.waiting}
 
 
 def refuse(
@@ -217,7 +236,7 @@ def refuse(
 def render_page(request: ProjectRequest, assignment: Assignment | None, status: int = 200, **context: Any) -> HttpResponse:
     context |= pair_context(request, assignment)
     context |= {
-        "progress": progress_of(project=request.project, annotator=request.user),
+        "progress": shown_progress(request),
         "guidelines": render_markdown(request.project.guidelines, breaks=False),
         "unread": (unread := is_unread(request.membership)),
         "news": request.project.guidelines_edition.why.rstrip(".") if unread else "",
@@ -232,14 +251,14 @@ def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict
     if assignment is None:
         who = {"project": request.project, "annotator": request.user}
         return {"assignment": None, "reason": explain_no_work(**who), "can_undo": has_answered(**who)}
-    comparison = assignment.comparison
+    texts = Comparison.objects.values_list("prompt__messages", "first__text", "second__text")
+    messages_, first, second = texts.get(pk=assignment.comparison_id)
     request.membership.project = request.project
-    first, second = comparison.first.text, comparison.second.text
     a, b = (second, first) if assignment.swapped else (first, second)
     return {
         "assignment": assignment.pk,
         "key": uuid.uuid4(),
-        "turns": [{"role": turn["role"], "html": render_markdown(turn["content"])} for turn in comparison.prompt.messages],
+        "turns": [{"role": turn["role"], "html": render_markdown(turn["content"])} for turn in messages_],
         "answers": [{"side": "a", "text": a, "html": render_markdown(a)}, {"side": "b", "text": b, "html": render_markdown(b)}],
         "grades": assignment.grades,
         "offers": offers_of(project=request.project, grades=Grades(assignment.grades)),

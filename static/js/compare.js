@@ -28,6 +28,7 @@
     onSettled(item, { outcome, body }) {
       if (outcome === "ok") {
         if (body.progress) showProgress(body.progress);
+        if (body.pair) keepAhead(body.pair);
         if (body.feedback) showFeedback(body.feedback);
         if (body.already) {
           say("");
@@ -287,6 +288,12 @@
     return prefetching;
   }
 
+  // The pair that came with the answer to a judgement, unless it is on the screen, judged or not wanted any more.
+  function keepAhead(html) {
+    const id = idOf(parse(html));
+    if (!ahead.length && id !== idOf(pairNow()) && !outbox.holds(id)) ahead.push(html);
+  }
+
   async function advance(words) {
     announce(words);
     if (!ahead.length) {
@@ -294,6 +301,7 @@
       await prefetching;
       for (let tries = 0; !ahead.length; tries += 1) {
         await outbox.drained();
+        if (ahead.length) break;
         const html = await fetchPair();
         if (html) ahead.push(html);
         else await sleep(tries ? Math.min(20, tries * 2) : 0.1); // the answer may only just have arrived
@@ -337,6 +345,8 @@
     if (edited && !edited_text) return say(`You have edited ${edited.toUpperCase()}: choose it, or discard the edit.`);
     const given = { choice, seconds: secondsSpent(), rationale, flags, edited_text };
     const fields = { assignment: idOf(pairNow()), person, key: Prefloop.uuid(), ...given };
+    // The answer brings the pair after the one that is shown next: one request in the place of two.
+    Object.assign(fields, { then: "next", beside: ahead.length ? idOf(parse(ahead[0])) : "" });
     tell("");
     say(`Sending: ${label}`);
     outbox.add("judge", fields, label);
