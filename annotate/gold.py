@@ -16,7 +16,7 @@ from .models.gold import BEST, WORST
 from .models.judgement import Outcome
 from .models.scale import Grades
 from .places import lock_comparison, recount_places
-from .quality import Share
+from .shares import Share
 from .texts import storable
 
 MAX_REASON = 2000

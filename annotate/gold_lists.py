@@ -11,7 +11,7 @@ from .models import Comparison, Judgement, Membership, Project
 from .models.comparison import Purpose
 from .models.project import Role
 from .models.scale import Grades
-from .quality import Share
+from .shares import Share
 
 PAGE = 30
 SHOWN = {"gold": "Gold", "suggested": "Suggested", "all": "All pairs", "people": "People"}

@@ -13,42 +13,19 @@ from functools import cached_property
 from django.utils import timezone
 
 from .agreement import alpha_of
-from .intervals import Z95, interval_of, wilson
+from .gold import accuracy_of
+from .intervals import Z95, wilson
 from .models import Project, User
 from .models.judgement import Outcome
 from .quality_counts import counted
 from .reliability import reliabilities
+from .shares import Share
 from .tallies import Own, Tally
 
 FEW = 10  # judgements of a person: with fewer, nothing is said about them
 TOO_FAST_SHARE = 0.2
 QUICKER = 4  # times the usual pace
 Z99 = 2.575829  # many people are looked at at once: one in a hundred leans by chance, not one in twenty
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """`count` of `of`."""
-
-    count: int
-    of: int
-
-    @property
-    def value(self) -> float | None:
-        return self.count / self.of if self.of else None
-
-    @property
-    def percent(self) -> str:
-        return f"{100 * self.count / self.of:.0f} %" if self.of else "–"
-
-    @property
-    def interval(self) -> str:
-        """95 %, by Wilson: "49–94 %"."""
-        return interval_of(self.value, self.of)
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return wilson(self.value or 0.0, self.of)
 
 
 @dataclass(frozen=True)
@@ -145,6 +122,7 @@ class Person:
     user: User
     figures: Figures
     usual_seconds: float  # everybody's median
+    gold: Share  # of their answers to what is gold, those that are right
     reliability: float | None = None  # how often they are right, as `annotate.reliability` last estimated it
 
     @property
@@ -168,6 +146,9 @@ class Person:
         _, high = wilson(self.agreeing.value or 0.0, self.agreeing.of, Z99)
         if self.agreeing.of >= FEW and high < 0.5:
             found.append("against the others")
+        _, high = wilson(self.gold.value or 0.0, self.gold.of, Z99)
+        if self.gold.of >= FEW and high < 0.5:
+            found.append("wrong on gold")
         return found
 
 
@@ -216,7 +197,7 @@ class Report:
 
 
 def report_on(project: Project) -> Report:
-    """Five queries, whatever was judged."""
+    """Six queries, whatever was judged."""
     found = counted(project)
     tally, skips = found.tally, found.skips
     everybody = Figures(tally.everybody(), sum(skips.values()))
@@ -233,10 +214,16 @@ def report_on(project: Project) -> Report:
 
 
 def _people(project: Project, tally: Tally, skips: dict[int, int], usual_seconds: float) -> list[Person]:
-    reliability = reliabilities(project)
+    reliability, gold = reliabilities(project), accuracy_of(project)
     users = User.objects.in_bulk({*tally.people, *skips})
     people = [
-        Person(user, Figures(tally.people.get(pk, Own()), skips.get(pk, 0)), usual_seconds, reliability.get(pk))
+        Person(
+            user,
+            Figures(tally.people.get(pk, Own()), skips.get(pk, 0)),
+            usual_seconds,
+            gold.get(pk, Share(0, 0)),
+            reliability.get(pk),
+        )
         for pk, user in users.items()
     ]
     return sorted(people, key=lambda person: (-person.figures.judged, person.name, person.user.pk))

@@ -32,7 +32,7 @@ OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 RANK_OF = {grades.value: [0, *(grades.rank(each) for each in range(1, grades.strengths + 1))] for grades in Grades}
 ROW = (
     "comparison_id", "annotator_id", "outcome", "strength", "assignment__grades", "assignment__swapped", "seconds", "created_at",
-    "batch_id", "flags",
+    "batch_id", "flags", "assignment__is_gold",
 )  # fmt: skip
 
 
@@ -137,11 +137,12 @@ def _read(judgements: QuerySet[Judgement]) -> Iterator[Answer]:
     lengths = (Length("comparison__first__text"), Length("comparison__second__text"))
     rows: Iterable[tuple] = judgements.values_list(*ROW, *lengths).iterator(chunk_size=2000)
     zone = timezone.get_current_timezone()
-    for comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, flags, first, second in rows:
+    for comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, flags, gold, first, second in rows:
         rank = RANK_OF[grades][min(strength, grades // 2)]
         day = created_at.astimezone(zone).date()
+        imported = batch is not None
         yield Answer(
-            comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, batch is not None, tuple(flags)
+            comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, imported, tuple(flags), gold
         )
 
 

@@ -15,6 +15,7 @@ def people(report: Report) -> Iterator[Row]:
     yield [
         "person", "judgements", "agrees", "agrees_of", "left", "left_of", "left_low", "left_high", "ties", "both_bad", "skipped",
         "median_seconds", "quartile_1", "quartile_3", "too_fast", "timed", "flags", "reliability",
+        "gold", "gold_of", "gold_low", "gold_high",
     ]  # fmt: skip
     for person in report.people:
         figures = person.figures
@@ -22,7 +23,7 @@ def people(report: Report) -> Iterator[Row]:
             person.name, figures.judged, *_counts(person.agreeing), *_counts(figures.left), *_limits(figures.left),
             figures.ties.count, figures.both_bad.count, figures.skipped,
             figures.median_seconds, *(figures.middle_half or (None, None)), *_counts(figures.too_fast), "; ".join(person.flags),
-            person.reliability,
+            person.reliability, *_counts(person.gold), *_limits(person.gold),
         ]  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class Answer:
     characters: int
     imported: bool = False
     flags: tuple[str, ...] = ()
+    gold: bool = False  # given to a known answer: no measure of whether people agree
 
     @property
     def position(self) -> int | None:
@@ -160,7 +161,8 @@ def tally_of(answers: Iterable[Answer]) -> Tally:
     units: defaultdict[int, dict[int, Answer]] = defaultdict(dict)
     for answer in answers:
         tally.people.setdefault(answer.person, Own()).count(answer)
-        units[answer.comparison][answer.person] = answer
+        if not answer.gold:
+            units[answer.comparison][answer.person] = answer
     shared = [unit for unit in units.values() if len(unit) > 1]
     choices = [{person: OUTCOMES.index(answer.outcome) for person, answer in unit.items()} for unit in shared]
     tally.units = len(shared)

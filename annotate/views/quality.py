@@ -24,7 +24,10 @@ def quality(request: ProjectRequest) -> HttpResponse:
     report = report_on(request.project)
     context = {
         "report": report,
-        "people": [(person, range_of(person.figures.left), range_of(person.agreeing)) for person in report.people],
+        "people": [
+            (person, range_of(person.figures.left), range_of(person.agreeing), range_of(person.gold)) for person in report.people
+        ],
+        "has_gold": any(person.gold.of for person in report.people),
         "matrix": matrix(report),
         "alpha_choice_means": in_words(report.alpha_choice),
         "alpha_grade_means": in_words(report.alpha_grade),

@@ -18,7 +18,7 @@ from annotate.gold_lists import list_pairs
 from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, GoldAnswer, Judgement, Project
 from annotate.models.scale import Grades
-from annotate.quality import Share
+from annotate.quality import Share, report_on
 from annotate.queue import claim_comparison, skip_comparison
 from tests.builders import make_comparison, make_member
 from tests.collecting.leases import assert_places_add_up
@@ -228,3 +228,20 @@ def test_skipping_gold_frees_nothing_and_takes_nothing(gold_project, annotator, 
     assert claim_comparison(project=gold_project, annotator=annotator) is None
     assert claim_comparison(project=gold_project, annotator=manager)
     assert_places_add_up()
+
+
+def test_the_quality_page_and_its_file_tell_who_is_right_on_gold(client, gold_project, annotator, manager):
+    """And gold is no measure of whether people agree."""
+    pair = make_comparison(gold_project)
+    mark_gold(comparison=pair, low=1, high=4, by=manager)
+    answer(gold_project, annotator, "first")
+    answer(gold_project, make_member(gold_project, "annotator", "bob"), "second")
+    report = report_on(gold_project)
+    assert {person.name: (person.gold.count, person.gold.of) for person in report.people} == {"anna": (1, 1), "bob": (0, 1)}
+    assert report.units == 0 and report.matrix == {}
+    client.force_login(manager)
+    assert "Right on gold" in client.get("/projects/taste/quality/").content.decode()
+    head, anna, bob = client.get("/projects/taste/quality/people.csv").content.decode().splitlines()
+    at = head.split(",").index("gold")
+    assert anna.split(",")[at : at + 2] == ["1", "1"] and bob.split(",")[at : at + 2] == ["0", "1"]
+    assert anna.split(",")[at + 2].startswith("0.2065")
