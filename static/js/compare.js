@@ -28,7 +28,7 @@
     onSettled(item, { outcome, body }) {
       if (outcome === "ok") {
         if (body.progress) showProgress(body.progress);
-        if (body.pair) keepAhead(body.pair);
+        if (body.pair) keepAhead(body.pair, item.fields.beside);
         if (body.feedback) showFeedback(body.feedback);
         if (body.already) {
           say("");
@@ -288,9 +288,11 @@
     return prefetching;
   }
 
-  // The pair that came with the answer to a judgement, unless it is on the screen, judged or not wanted any more.
-  function keepAhead(html) {
+  // The pair that came with the answer to a judgement: it follows the one that it was asked for beside. Of an answer that was
+  // kept since an earlier visit, that one may not be on the screen; then the queue is asked in its order.
+  function keepAhead(html, beside) {
     const id = idOf(parse(html));
+    if (beside && beside !== idOf(pairNow())) return;
     if (!ahead.length && id !== idOf(pairNow()) && !outbox.holds(id)) ahead.push(html);
   }
 
