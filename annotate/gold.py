@@ -77,7 +77,9 @@ def is_right(answer: GoldAnswer, *, outcome: str, strength: int, grades: int) ->
 
 
 def accuracy_of(project: Project) -> dict[int, Share]:
-    """By person: how many of their answers to what is gold now are right. One query."""
+    """By person: how many of their answers to what is gold now are right. Two queries, one where nothing is gold."""
+    if not project.comparisons.filter(purpose=Purpose.GOLD).exists():
+        return {}
     rows = Judgement.objects.standing().filter(
         comparison__project=project, comparison__purpose=Purpose.GOLD, assignment__is_gold=True
     )
