@@ -473,7 +473,7 @@
   function askWhy(button) {
     wanting = button;
     const error = byId("rationale-error");
-    error.textContent = `“${button.dataset.label}” wants a reason. Write it, then press Ctrl Enter.`;
+    error.textContent = `“${button.dataset.label}” wants a reason. Write it, then choose it again (or Ctrl Enter).`;
     error.hidden = false;
     byId("rationale").setAttribute("aria-describedby", "rationale-error");
     openWhy();
