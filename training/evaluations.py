@@ -76,6 +76,11 @@ def start_evaluation(
 def _refuse_nonsense(candidate: Version, opponent: Version, prompts: int | None, best_of: int) -> None:
     if candidate.project_id != opponent.project_id:
         raise EvaluationRefused("Both versions must be of the same project.")
+    for version in (candidate, opponent):
+        if version.is_removed:
+            raise EvaluationRefused(
+                f"The files of {version} have been deleted: it cannot answer any more. Choose another version."
+            )
     if candidate == opponent and best_of == 1:
         raise EvaluationRefused(f"{candidate} cannot be compared with itself. Choose another version.")
     if prompts is not None and prompts < 1:

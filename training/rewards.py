@@ -44,8 +44,10 @@ class ScoringRefused(Exception):
 
 
 def has_rewards(version: Version) -> bool:
-    """Only a version that was trained here has a reference to be measured against."""
-    return version.run_id is not None and not version.is_endpoint and not version.run.reference.is_endpoint
+    """Only a version that was trained here has a reference to be measured against; both must still be there."""
+    if version.run_id is None or version.is_endpoint or version.is_removed:
+        return False
+    return not (version.run.reference.is_endpoint or version.run.reference.is_removed)
 
 
 def unscored(version: Version) -> QuerySet[Comparison]:
@@ -59,7 +61,9 @@ def unscored(version: Version) -> QuerySet[Comparison]:
 def start_scoring(*, version: Version, by: User | None = None) -> Scoring:
     """A scoring, queued; the unfinished one if there is one. Raises ScoringRefused."""
     if not has_rewards(version):
-        raise ScoringRefused(f"{version} was not trained here: without a reference it has no implicit reward.")
+        raise ScoringRefused(
+            f"{version} was not trained here, or its files or its reference's are gone: it has no implicit reward."
+        )
     try:
         with transaction.atomic():
             beta = float(resolved_settings(run=version.run)["beta"])

@@ -5,6 +5,7 @@ import shutil
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from annotate.models import User
@@ -91,6 +92,8 @@ def why_not_removed(version: Version, *, serving: Version | None) -> str:
         return f"{str(busy).capitalize()} starts from it. Wait for its end, or cancel it."
     if busy := version.project.runs.unfinished().filter(reference=version).first():
         return f"{str(busy).capitalize()} uses it as reference. Wait for its end, or cancel it."
+    if busy := version.project.evaluations.unfinished().filter(Q(candidate=version) | Q(opponent=version)).first():
+        return f"It answers the prompts of {busy}. Wait for that, or end it."
     return ""
 
 

@@ -30,6 +30,7 @@ from training.models.evaluation import Verdict
 from training.models.job import JobState
 from training.registry import promote, serving_version
 from training.standings import standing_of
+from training.version_upkeep import UpkeepRefused, request_removal
 
 
 @pytest.fixture
@@ -89,6 +90,19 @@ def test_what_makes_no_sense_is_refused(project, serving, newer, heldout) -> Non
     with pytest.raises(EvaluationRefused, match="already"):
         start_evaluation(candidate=newer, opponent=serving)
     assert Evaluation.objects.count() == 2
+
+
+def test_a_version_whose_files_are_gone_answers_nothing_and_one_that_answers_keeps_its_files(
+    project, serving, newer, heldout
+) -> None:
+    third = make_trained(project, serving)
+    start_evaluation(candidate=newer, opponent=serving)
+    with pytest.raises(UpkeepRefused, match="prompts of evaluation 1"):
+        request_removal(version=newer)
+    request_removal(version=third)
+    third.refresh_from_db()
+    with pytest.raises(EvaluationRefused, match="files of v2 have been deleted"):
+        start_evaluation(candidate=third, opponent=serving)
 
 
 def test_without_a_held_out_prompt_there_is_nothing_to_compare_on(project, serving, newer) -> None:
