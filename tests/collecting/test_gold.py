@@ -18,6 +18,7 @@ from annotate.gold_lists import list_pairs
 from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, GoldAnswer, Judgement, Project
 from annotate.models.scale import Grades
+from annotate.places import recount_places
 from annotate.quality import Share, report_on
 from annotate.queue import claim_comparison, skip_comparison
 from tests.builders import make_comparison, make_member
@@ -245,3 +246,23 @@ def test_the_quality_page_and_its_file_tell_who_is_right_on_gold(client, gold_pr
     at = head.split(",").index("gold")
     assert anna.split(",")[at : at + 2] == ["1", "1"] and bob.split(",")[at : at + 2] == ["0", "1"]
     assert anna.split(",")[at + 2].startswith("0.2065")
+
+
+def test_nothing_tells_gold_from_any_other_pair(client, gold_project, annotator, manager):
+    """The page, the fragment and the answer to a judgement are the same, but for names that chance makes."""
+    pair = make_comparison(gold_project)
+    client.force_login(annotator)
+    seen = []
+    for marked in (False, True):
+        Judgement.objects.all().delete(), Assignment.objects.all().delete()
+        recount_places([pair.pk])
+        if marked:
+            mark_gold(comparison=pair, low=1, high=4, by=manager, reason="Because.")
+        page = client.get("/projects/taste/compare/").content.decode()
+        Assignment.objects.update(swapped=False)
+        assignment = Assignment.objects.get()
+        page = client.get("/projects/taste/compare/").content.decode()
+        sent = {"assignment": assignment.pk, "key": uuid.uuid4(), "choice": "b"}
+        answered = client.post("/projects/taste/compare/judge/", sent, HTTP_ACCEPT="application/json").json()
+        seen.append((set(answered), len(page), "gold" in page.lower(), assignment.is_gold))
+    assert seen[0][:3] == seen[1][:3] and [gold for *_, gold in seen] == [False, True] and not seen[0][2]
