@@ -266,3 +266,21 @@ def test_a_version_here_judges_too(project, base, pairs) -> None:
     sitting = sit(judge)
     assert (sitting.state, sitting.progress + sitting.skipped) == (JobState.DONE, 5), sitting.error
     assert sitting.requests >= 10 and sitting.cost == 0
+
+
+def test_people_see_nothing_of_it_before_they_judge(judge, project, server, annotator, client) -> None:
+    project.judgements_required = 2
+    project.save()
+    make_pair(project)
+    judge.gives_reasons = True
+    judge.save()
+    server.say = lambda body, index: f"Unmistakable reason.\nVerdict: {shorter(body, index)}"
+    sit(judge)
+    assert Judgement.objects.get().rationale == "Unmistakable reason."
+    client.force_login(annotator, "django.contrib.auth.backends.ModelBackend")
+    shown = client.get("/projects/taste/compare/").content.decode()
+    told = client.post("/api/v1/projects/taste/next/", {}, content_type="application/json").content.decode()
+    assert "Quite a bit longer." in shown and "Quite a bit longer." in told
+    for words in ("Unmistakable", "Brief", judge.user.username):
+        assert words not in shown and words not in told
+    assert client.get("/projects/taste/ai/").status_code == 403
