@@ -27,9 +27,15 @@ class NewProjectIn(serializers.Serializer):
     grades = serializers.ChoiceField(choices=Grades.choices, default=Grades.TWO, help_text="How finely A and B are compared.")
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$", "example": "03:00:00"})
+class ClockField(serializers.TimeField):
+    """A time of day in the site's zone. OpenAPI's own format of a time wants a zone in it."""
+
+
 class SettingsField(serializers.ModelSerializer):
     """What the settings page has."""
 
+    trains_at = ClockField(required=False)
     flags = serializers.ListField(child=serializers.CharField(max_length=LONGEST), max_length=MOST)
 
     class Meta:
