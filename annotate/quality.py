@@ -152,6 +152,11 @@ class Person:
         return found
 
 
+def nothing_yet(user: User) -> Person:
+    """Somebody who has neither judged nor skipped."""
+    return Person(user, Figures(Own(), 0), 0.0)
+
+
 @dataclass(frozen=True)
 class Report:
     people: list[Person]  # who has judged or skipped most first

@@ -4,13 +4,13 @@ from datetime import date
 from typing import Any
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from ..access import ProjectRequest, project_view
 from ..agreement import in_words
 from ..pictures import bars, positions, range_of, times
-from ..quality import Figures, Person, Report, Share, report_on
+from ..quality import Figures, Person, Report, Share, nothing_yet, report_on
 from ..quality_counts import AT_ONCE
 from ..quality_tables import TABLES, as_csv
 from ..tallies import FASTEST
@@ -44,9 +44,7 @@ def quality(request: ProjectRequest) -> HttpResponse:
 def quality_person(request: ProjectRequest, user_id: int) -> HttpResponse:
     """One person's figures, beside everybody's."""
     report = report_on(request.project)
-    person = report.person(user_id)
-    if person is None:
-        raise Http404("Nobody of that number has judged or skipped anything here.")
+    person = report.person(user_id) or nothing_yet(get_object_or_404(request.project.members, pk=user_id))
     shared = [(other, Share(*report.matrix[user_id, other.user.pk])) for other in report.people
               if (user_id, other.user.pk) in report.matrix]  # fmt: skip
     context = {

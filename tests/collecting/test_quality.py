@@ -372,7 +372,9 @@ def test_a_persons_own_page(client, manager, project, judged, eve):
     assert address in page
     html = client.get(address).content.decode()
     assert "<h1>eve" in html and "of 9;" in html and "50 %" in html
-    assert client.get(reverse("quality_person", args=[project.slug, manager.pk])).status_code == 404
+    assert "Nothing judged yet." in client.get(reverse("quality_person", args=[project.slug, manager.pk])).content.decode()
+    stranger = make_member(make_project(), "annotator")
+    assert client.get(reverse("quality_person", args=[project.slug, stranger.pk])).status_code == 404
 
 
 def test_the_reliability_is_shown_once_it_is_estimated(client, manager, project, judged):
