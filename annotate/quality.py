@@ -154,7 +154,7 @@ class Person:
 
 def nothing_yet(user: User) -> Person:
     """Somebody who has neither judged nor skipped."""
-    return Person(user, Figures(Own(), 0), Share(0, 0), 0.0)
+    return Person(user, Figures(Own(), 0), usual_seconds=0.0, gold=Share(0, 0))
 
 
 @dataclass(frozen=True)
