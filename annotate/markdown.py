@@ -19,6 +19,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 from pygments.util import ClassNotFound
 
+from . import formulas
+
 LONGEST = 200_000  # characters; longer text is shown as it is
 MOST_MARKS = {"[": 2_000, "*": 10_000, "_": 10_000}  # with more, which pairs with which takes time that grows as their square
 LONGEST_FORMULA = 2_000  # characters between \( and \)
@@ -28,7 +30,10 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
     "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-ATTRIBUTES = {"a": {"href"}, "span": {"class"}, "ol": {"start"}, "th": {"class"}, "td": {"class"}}
+ATTRIBUTES = {
+    "a": {"href"}, "span": {"class"}, "ol": {"start"}, "th": {"class"}, "td": {"class"},
+    **dict.fromkeys(formulas.TAGS, formulas.ATTRIBUTES),
+}  # fmt: skip
 CLASSES = {name for name in STANDARD_TYPES.values() if name} | {"math", "math-block", "no-image", "align-right", "align-center"}
 ALIGNMENTS = {"text-align:right": "align-right", "text-align:center": "align-center"}
 FORMULAS = {"\\(": ("\\)", "math_brackets"), "\\[": ("\\]", "math_brackets_block")}
@@ -45,14 +50,14 @@ def render(text: str, *, breaks: bool = True, headings_from: int = 3) -> SafeStr
     page's own above them; whichever levels the text uses, none is left out between.
 
     Nothing in it loads anything: an image becomes its alternative text. Links lead to absolute addresses only, in a
-    new tab. Mathematics between dollars, \( and \), or \[ and \], is shown as its source.
+    new tab. Mathematics between dollars, \( and \), or \[ and \], becomes MathML.
     """
     if len(text) > LONGEST or any(text.count(mark) > most for mark, most in MOST_MARKS.items()):
         return mark_safe(f"<pre>{escape(text)}</pre>")
     return mark_safe(
         nh3.clean(
             _markdown(breaks, headings_from).render(text),
-            tags=TAGS,
+            tags=TAGS | formulas.TAGS,
             attributes=ATTRIBUTES,
             attribute_filter=_allow_value,
             set_tag_attribute_values={"a": {"target": "_blank"}},
@@ -108,7 +113,7 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
 
 def _math(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: object, env: object) -> str:
     source = tokens[index].content.strip()
-    return escape(f"${source}$") if MONEY.fullmatch(source) else f'<span class="math">{escape(source)}</span>'
+    return escape(f"${source}$") if MONEY.fullmatch(source) else _formula_html(source)
 
 
 def _place_headings(first: int, state: StateCore) -> None:
@@ -134,7 +139,7 @@ def _find_formula(state: StateInline, silent: bool) -> bool:
 
 
 def _formula(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: object, env: object) -> str:
-    return f'<span class="math">{escape(tokens[index].content.strip())}</span>'
+    return _formula_html(tokens[index].content)
 
 
 def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: object, env: object) -> str:
@@ -146,4 +151,10 @@ def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
 
 
 def _math_block(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: object, env: object) -> str:
-    return f'<span class="math math-block">{escape(tokens[index].content.strip())}</span>'
+    return _formula_html(tokens[index].content, block=True)
+
+
+def _formula_html(source: str, *, block: bool = False) -> str:
+    """Laid out, or, if it cannot be read, its source."""
+    source = source.strip()
+    return f'<span class="math{" math-block" * block}">{formulas.mathml(source, block=block) or escape(source)}</span>'

@@ -2,9 +2,11 @@
 
 import re
 import time
+from html import unescape
 
 import pytest
 
+from annotate.formulas import ATTRIBUTES
 from annotate.markdown import LONGEST, LONGEST_CODE, render
 
 HOSTILE = [
@@ -39,6 +41,7 @@ HOSTILE = [
 TAG = re.compile(r"<(/?)([a-zA-Z0-9]+)([^>]*)>")
 SAFE_TAG = re.compile(
     r'( class="[a-z0-9 -]+"| start="\d+"| href="(https?://|mailto:)[^"]*"'
+    rf'| ({"|".join(ATTRIBUTES)})="[a-z0-9.]*"'
     r'| target="_blank"| rel="noopener noreferrer nofollow")*\s*/?'
 )
 
@@ -47,7 +50,7 @@ SAFE_TAG = re.compile(
 def test_hostile_text_leaves_only_harmless_tags(text):
     html = render(text)
     for _, tag, attributes in TAG.findall(html):
-        assert tag.lower() not in {"script", "img", "svg", "style", "iframe", "form", "button", "meta", "math", "b", "link"}
+        assert tag.lower() not in {"script", "img", "svg", "style", "iframe", "form", "button", "meta", "b", "link"}
         assert SAFE_TAG.fullmatch(attributes), html
 
 
@@ -93,14 +96,42 @@ def test_money_is_not_mathematics(text):
     assert render(text) == f"<p>{text}</p>\n"
 
 
-def test_mathematics_is_shown_as_its_source():
-    assert render("so $a_1 * b_1$ holds") == '<p>so <span class="math">a_1 * b_1</span> holds</p>\n'
-    assert '<span class="math math-block">\\frac{a}{b}</span>' in render("$$\n\\frac{a}{b}\n$$")
+PLAIN = '<math display="inline"><mrow><msub><mi>a</mi><mn>1</mn></msub><mo>*</mo><msub><mi>b</mi><mn>1</mn></msub></mrow></math>'
 
 
-def test_mathematics_between_brackets():
-    assert render(r"so \(a_1 * b_1\) holds") == '<p>so <span class="math">a_1 * b_1</span> holds</p>\n'
-    assert '<span class="math math-block">\\frac{a}{b} &lt; 1</span>' in render("that is\n\\[\n\\frac{a}{b} < 1\n\\]\nthen")
+@pytest.mark.parametrize("source", ["so $a_1 * b_1$ holds", r"so \(a_1 * b_1\) holds"])
+def test_mathematics_becomes_mathml(source):
+    assert render(source) == f'<p>so <span class="math">{PLAIN}</span> holds</p>\n'
+
+
+@pytest.mark.parametrize("source", ["$$\n\\frac{a}{b} < 1\n$$", "that is\n\\[\n\\frac{a}{b} < 1\n\\]\nthen"])
+def test_a_formula_of_its_own(source):
+    html = render(source)
+    assert '<span class="math math-block"><math display="block">' in html and "<mfrac>" in html and "<mo>&lt;</mo>" in html
+
+
+@pytest.mark.parametrize("source", ["x^{", "{" * 60 + "}" * 60, "^" * 300, "\\sqrt" * 60 + "x", r"\text{<b>a</b>}", "x" * 1500])
+def test_a_formula_that_cannot_be_read_is_its_source(source):
+    html = render(rf"\({source}\)")
+    assert "<math" not in html and "<b>" not in html and unescape(html) == f'<p><span class="math">{source}</span></p>\n'
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{color:red}{x}",
+        r"\text{\href{javascript:1}x}",
+        r"\color{red}x",
+        r"\class{bar}{x}",
+    ],
+)
+def test_a_formula_brings_no_address_and_no_style(source):
+    html = render(f"${source}$")
+    assert not re.search(r"(href|style|src|on\w+|mathcolor)=", html) and 'class="bar' not in html
+
+
+def test_what_is_no_formula():
     assert "math" not in render(r"`\(x\)` and \\(x\\) and \( \) and \(" + "x" * 3000 + r"\)")
     assert "<script>" not in render(r"\(<script>alert(1)</script>\)")
 

@@ -180,7 +180,7 @@ def test_a_generation_in_trouble_is_told_with_what_to_do(client, owner, project,
     [
         ({"state": "queued"}, 'The generation of v0 is dropped.</strong> <span class="in-lines">A worker ends it as soon'),
         (
-            {"state": "running", "heartbeat_at": timezone.now() + timedelta(hours=1), "total": 9},
+            {"state": "running", "heartbeat_at": timezone.now() + timedelta(hours=9), "total": 9},
             "finishes the pairs in hand; then v1, which serves",
         ),
         ({"state": "failed", "error": "The disk is full."}, "v1 writes more. It begins within seconds."),
