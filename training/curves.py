@@ -61,7 +61,7 @@ LN_2 = 0.6931
 RUN_COLOURS = 12  # .curve-key-run-1 …: four colours, in three kinds of line
 CHARTS = (
     Chart(
-        "loss", "Loss", "0.693 (ln 2) is where every run starts: the policy is its own reference.",
+        "loss", "Loss", "DPO starts at 0.693 (ln 2, dashed), where the policy is its own reference.",
         _both("loss"), can_be_log=True, base=LN_2,
     ),
     Chart(
