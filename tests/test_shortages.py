@@ -66,10 +66,10 @@ def run(directory: Path, *words: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of four megabytes with a database on it, and a way to mount it again with other options."""
+    """A file system of sixteen megabytes with a database on it, and a way to mount it again with other options."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", directory], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", directory], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a file system")
     try:

@@ -137,7 +137,7 @@ class Client:
         except EndpointError:
             raise
         except Exception as error:
-            if gathered.pieces and isinstance(error, self._openai.APIConnectionError):
+            if isinstance(error, self._openai.APIConnectionError) and (gathered.pieces or _was_cut(error)):
                 raise BrokenOff(f"{self._name} broke off in the middle of its answer, {BROKEN_OFF} times. "
                                 "Look at the server's log; a proxy may stop it.") from error  # fmt: skip
             raise self._explained(error) from error
@@ -318,6 +318,11 @@ def _answer(choice: _Choice, tokens: int) -> Answer:
         logprob=sum(choice.logprobs) if choice.logprobs else None,
         likeliest=tuple(choice.likeliest) if any(choice.likeliest) else (),
     )
+
+
+def _was_cut(error: Exception) -> bool:
+    """The server took the request, and the connection ended: as when it closes one that was kept open at that moment."""
+    return type(error.__cause__).__name__ in ("ReadError", "RemoteProtocolError", "WriteError")
 
 
 def _with_more_tokens(reply: Reply, spent: int) -> Reply:
