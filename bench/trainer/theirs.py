@@ -4,7 +4,6 @@ It runs in an environment of its own, which has TRL, and imports nothing of ours
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -46,7 +45,7 @@ def main(settings_file: str) -> None:
         trainer.train()
     half = len(ends) // 2
     losses = [round(entry["loss"], 4) for entry in trainer.state.log_history if "loss" in entry]
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if cuda else most_resident()
     print()
     json.dump(
         {
@@ -56,6 +55,12 @@ def main(settings_file: str) -> None:
         },
         sys.stdout,
     )
+
+
+def most_resident() -> int:
+    """Most bytes this process has held. Not getrusage's maximum: after vfork that begins with what the parent held."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":
