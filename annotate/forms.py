@@ -6,17 +6,18 @@ from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
 from django.core.validators import RegexValidator
 
-from .edits import MAX_EDIT
-from .flags import read_flags
-from .guidelines import LONGEST as LONGEST_GUIDELINES
-from .invitations import MOST_DAYS, MOST_USES
-from .judging import MAX_RATIONALE
+from annotate.judging.edits import MAX_EDIT
+from annotate.judging.flags import read_flags
+from annotate.judging.judgements import MAX_RATIONALE
+from annotate.judging.offer import VALUES, read_value
+from annotate.people.invitations import MOST_DAYS, MOST_USES
+from annotate.projects.guidelines import LONGEST as LONGEST_GUIDELINES
+from annotate.review.decisions import MAX_WHY, MOST_MORE
+
 from .models import User
 from .models.project import Role
 from .models.review import Reason
 from .models.scale import Grades
-from .offer import VALUES, read_value
-from .review import MAX_WHY, MOST_MORE
 
 DAY = 24 * 3600
 
@@ -26,7 +27,7 @@ class AssignmentForm(forms.Form):
 
 
 class AnswerForm(forms.Form):
-    """`choice` is the value of a button (`annotate.offer`); cleaned, it is the choice alone, beside its `strength`.
+    """`choice` is the value of a button (`annotate.judging.offer`); cleaned, it is the choice alone, beside its `strength`.
 
     `flags` come as one field each (a form without its script) or as the lines of one; cleaned, they are a list.
     """

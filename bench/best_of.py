@@ -15,8 +15,8 @@ def main(slug: str, number: str, taste_name: str, prompts: str = "24") -> None:
     django.setup()
     from annotate.models import Project
     from bench.demo.tastes import TASTES, win_score
-    from training.best_of import curve
-    from training.sampling import load_policy
+    from training.generation.sampling import load_policy
+    from training.rewards.best_of import curve
 
     project = Project.objects.get(slug=slug)
     version = project.versions.select_related("run__reference").get(number=number)

@@ -32,9 +32,9 @@ def main(sizes: list[int]) -> None:
 def measure(sizes: list[int]) -> dict[int, list[float]]:
     from django.db import connection
 
-    from annotate.judging import record_judgement
+    from annotate.judging.judgements import record_judgement
     from annotate.models import Membership, Project, User
-    from annotate.queue import claim_comparison
+    from annotate.queue.claims import claim_comparison
 
     annotator = User.objects.create_user("annotator")
     projects = {}

@@ -22,9 +22,9 @@ OUTCOMES = {1.0: "lost", 2.0: "won"}  # of the second; anything else is a tie
 
 def main(path: Path) -> None:
     with fresh_django() as vendor:
-        from annotate.imports import import_preferences
+        from annotate.data.imports import import_preferences
         from annotate.models import Project
-        from training.leaderboard import count_leaderboard, rows_of
+        from training.leaderboard.counting import count_leaderboard, rows_of
 
         project = Project.objects.create(slug="battles", name="Battles")
         began = time.perf_counter()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from training.base_models import import_model
 from training.dpo.model import load_model, load_tokenizer
-from training.sampling import Request, sample
+from training.generation.sampling import Request, sample
+from training.versions.base_models import import_model
 
 PROMPT = [{"role": "user", "content": "Explain why the sky is blue, with an example that a child would understand."}]
 

@@ -136,7 +136,7 @@ SIGN_IN_LINK_HOURS = 24
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "annotate.client_address.client_address"
+AXES_CLIENT_IP_CALLABLE = "annotate.people.client_address.client_address"
 AXES_LOCKOUT_TEMPLATE = "annotate/locked_out.html"
 
 # -- database --------------------------------------------------------------------------------------------

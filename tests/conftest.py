@@ -1,8 +1,18 @@
 """The cast every test may ask for."""
 
+from collections.abc import Iterator
+
 import pytest
+from django.core.cache import cache
 
 from tests import builders
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """No test finds what another has left in the cache: people of two tests have the same ids, and so one throttle."""
+    yield
+    cache.clear()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_a_web_process_never_loads_torch() -> None:
 def test_the_clock_never_loads_torch() -> None:
     loaded = modules_loaded_by(
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'\n"
-        "import django; django.setup()\nimport training.automation"
+        "import django; django.setup()\nimport training.clock.automation"
     )
     assert not {"torch", "transformers"} & loaded
 

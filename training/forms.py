@@ -1,4 +1,4 @@
-"""The forms of the training half that are small: making a version serve, a project's settings. Starting a run: train_form.py."""
+"""The forms of the training half that are small: making a version serve, a project's settings. Starting a run: runs/form.py."""
 
 import hashlib
 import json
@@ -7,12 +7,12 @@ from typing import Any
 from django import forms
 from django.db import transaction
 
-from annotate.flags import MOST, check_flags, read_flags
+from annotate.judging.flags import MOST, check_flags, read_flags
 from annotate.models import Project
-from annotate.projects import change_judgements_required
+from annotate.projects.changes import change_judgements_required
 from training.form_errors import WithErrorsAtTheFields
 from training.models import Version
-from training.train_form import preset_choices
+from training.runs.form import preset_choices
 
 BEST_OF = (1, 2, 4, 8, 16)
 LEAST_TEMPERATURE = 0.05  # far below it, logits divided by it are no numbers any more

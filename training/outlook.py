@@ -12,13 +12,13 @@ from django_tasks_db.models import DBTaskResult
 
 from annotate.models import Project
 from annotate.models.project import Promoting
-from annotate.progress import Pairs
+from annotate.projects.progress import Pairs
 from training import tasks
-from training.jobs import JOBS
+from training.clock.scheduling import automates, new_judgements, next_time
 from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
 from training.models.job import Job, JobState
-from training.scheduling import automates, new_judgements, next_time
 from training.wording import counted, lasting
+from training.worker.jobs import JOBS
 
 WORKER = '.venv/bin/python manage.py db_worker --queue-name "*"'
 CLOCK = ".venv/bin/python manage.py automate"
@@ -115,7 +115,7 @@ def _generation(now: Situation) -> Line | None:
 
 
 def _of_another_version(now: Situation) -> Line:
-    """It writes nothing more (`training.generation`), and only then does the clock start one of the serving version."""
+    """It writes nothing more (`training.generation.pairs`), and only then does the clock start one of the serving version."""
     then = f"; then {now.serving}, which serves now, begins." if now.pairs.free < now.project.queue_low else "."
     name = f"The generation of {now.generation.version}"
     if now.generation.state == JobState.RUNNING:

@@ -8,15 +8,15 @@ from django.urls import reverse
 
 from annotate.models import Judgement, Project
 from annotate.models.judgement import Outcome
-from annotate.progress import Pairs, count_pairs
-from training.cautions import standing_cautions
-from training.datasets import Preview
+from annotate.projects.progress import Pairs, count_pairs
+from training.datasets.previews import kept_preview
+from training.datasets.snapshots import Preview
+from training.generation.unanswered import unanswered_prompts
 from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
 from training.outlook import Line, Situation, outlook_of
-from training.previews import kept_preview
-from training.registry import serving_version
-from training.unanswered import unanswered_prompts
+from training.versions.cautions import standing_cautions
+from training.versions.registry import serving_version
 from training.wording import counted, reasons_in_words
 
 KEEP_SECONDS = 3600

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from django_tasks import task
 
-from training.stopping import Stopped, stoppable
+from training.worker.stopping import Stopped, stoppable
 
 GPU = "gpu"
 
@@ -18,8 +18,8 @@ AFTER_A_RUN = 15  # the priority of describing what it made: somebody has waited
 @task(queue_name=GPU, priority=10)  # annotators wait for it
 def generate(generation_id: int) -> None:
     with stoppable() as check:
-        from training.generation import run_generation
-        from training.machines import note_machine
+        from training.generation.pairs import run_generation
+        from training.worker.machines import note_machine
 
         note_machine()
         run_generation(generation_id, check=check)
@@ -28,14 +28,14 @@ def generate(generation_id: int) -> None:
 @task(queue_name=GPU, priority=5)  # people's pairs are written first
 def sit(sitting_id: int) -> None:
     with stoppable() as check:
-        from training.sittings import run_sitting
+        from training.ai.sittings import run_sitting
 
         run_sitting(sitting_id, check=check)
 
 
 @task(queue_name=GPU, priority=20)  # first: the version it makes writes the pairs that are worth judging next
 def train(run_id: int) -> None:
-    from training.supervision import run_training
+    from training.runs.supervision import run_training
 
     run_training(run_id)
 
@@ -43,7 +43,7 @@ def train(run_id: int) -> None:
 @task(queue_name=GPU, priority=12)  # its pairs are judged among the others, and a promotion may hang on them
 def evaluate(evaluation_id: int) -> None:
     with stoppable() as check:
-        from training.evaluation_answers import run_evaluation
+        from training.evaluations.answers import run_evaluation
 
         run_evaluation(evaluation_id, check=check)
 
@@ -51,7 +51,7 @@ def evaluate(evaluation_id: int) -> None:
 @task(queue_name=GPU, priority=-5)  # the queue goes on without it
 def score_comparisons(scoring_id: int) -> None:
     with stoppable() as check:
-        from training.scoring import run_scoring
+        from training.rewards.scoring import run_scoring
 
         run_scoring(scoring_id, check=check)
 
@@ -59,7 +59,7 @@ def score_comparisons(scoring_id: int) -> None:
 @task()  # on the default queue: it needs no GPU
 def count_leaderboard(project_id: int) -> None:
     from annotate.models import Project
-    from training.leaderboard import count_leaderboard as count
+    from training.leaderboard.counting import count_leaderboard as count
 
     count(project=Project.objects.get(pk=project_id))
 
@@ -67,7 +67,7 @@ def count_leaderboard(project_id: int) -> None:
 @task()  # figures that a page shows; it needs no GPU
 def estimate_reliability(project_id: int) -> None:
     from annotate.models import Project
-    from annotate.reliability import is_current, refresh_estimate, stored_estimate
+    from annotate.quality.reliability import is_current, refresh_estimate, stored_estimate
 
     project = Project.objects.get(pk=project_id)
     stored = stored_estimate(project)
@@ -78,7 +78,7 @@ def estimate_reliability(project_id: int) -> None:
 @task(queue_name=GPU, priority=14)  # a program waits for it; it is short
 def answer_inquiry(inquiry_id: int) -> None:
     with stoppable() as check:
-        from training.inquiry_answers import run_inquiry
+        from training.inquiries.answers import run_inquiry
 
         run_inquiry(inquiry_id, check=check)
 
@@ -86,9 +86,9 @@ def answer_inquiry(inquiry_id: int) -> None:
 @task(queue_name=GPU, priority=-10)  # of a base model: nobody waits for it
 def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again
-        from training.evaluation import describe_version as describe
-        from training.machines import note_machine
         from training.models import Version
+        from training.versions.description import describe_version as describe
+        from training.worker.machines import note_machine
 
         note_machine()
         describe(version=Version.objects.select_related("project", "parent").get(pk=version_id), check=check)
@@ -96,7 +96,7 @@ def describe_version(version_id: int) -> None:
 
 @task(queue_name=GPU, priority=-20)  # where the files are
 def remove_files(version_id: int) -> None:
-    from training.version_upkeep import remove_files as remove
+    from training.versions.upkeep import remove_files as remove
 
     remove(version_id=version_id)
 
@@ -104,6 +104,6 @@ def remove_files(version_id: int) -> None:
 @task(queue_name=GPU, priority=25)  # somebody sits before the page
 def answer_tryout(tryout_id: int) -> None:
     with suppress(Stopped), stoppable() as check:
-        from training.playground_answers import answer
+        from training.playground.answers import answer
 
         answer(tryout_id, check=check)

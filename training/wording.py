@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from annotate.counting import counted
+from annotate.text.counting import counted
 
 
 def lasting(seconds: float | None) -> str:

@@ -1,12 +1,13 @@
-"""Who a program is: `Authorization: Bearer pfl_…` (`annotate.tokens`). A browser's session serves as well, with CSRF."""
+"""Who a program is: `Authorization: Bearer pfl_…` (`annotate.people.tokens`). A browser's session serves as well, with CSRF."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from annotate.people.tokens import find_token
+
 from ..models import Token, User
-from ..tokens import find_token
 
 
 class TokenAuthentication(BaseAuthentication):

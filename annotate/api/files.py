@@ -6,7 +6,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from ..exports import FORMATS, stream_preferences
+from annotate.data.exports import FORMATS, stream_preferences
+
 from ..models.prompt import Split
 from .base import ApiView, valid
 

@@ -5,11 +5,12 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ..judging import JudgementRefused, record_judgement, take_back_last
+from annotate.judging.judgements import JudgementRefused, record_judgement, take_back_last
+from annotate.projects.progress import progress_of
+from annotate.queue.claims import claim_comparison, renew_lease, skip_comparison
+from annotate.queue.no_work import explain_no_work
+
 from ..models import Assignment, Judgement
-from ..no_work import explain_no_work
-from ..progress import progress_of
-from ..queue import claim_comparison, renew_lease, skip_comparison
 from .base import ApiView, PageIn, page_of, valid
 from .schema import paged
 from .serializers import (

@@ -7,11 +7,12 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ..member_links import create_link_for_member
-from ..members import MemberRefused, add_member, change_role, remove_member
+from annotate.people.members import MemberRefused, add_member, change_role, remove_member
+from annotate.people.sign_in_links import create_link_for_member
+from annotate.queue.claims import storable
+
 from ..models import Membership
 from ..models.project import Role
-from ..queue import storable
 from .base import ApiView, Conflict, PageIn, page_of, valid
 from .schema import paged
 

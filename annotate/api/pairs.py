@@ -8,9 +8,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.data.pairs import Answer, Pair, add_completions, add_pairs, compare_completions, ensure_prompts
+
 from ..models import Comparison, Completion, Judgement
 from ..models.comparison import ComparisonState, Purpose
-from ..pairs import Answer, Pair, add_completions, add_pairs, compare_completions, ensure_prompts
 from .base import ApiView, PageIn, page_of, valid
 from .given import AnswerIn, MessagesField
 from .prompts import MessagesOutField

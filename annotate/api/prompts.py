@@ -11,10 +11,11 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.data.prompts import import_prompts
+
 from ..formats.prompts import MAX_TAG_CHARACTERS, MAX_TAGS
 from ..models import Prompt
 from ..models.prompt import Split
-from ..prompts import import_prompts
 from .base import ApiView, PageIn, page_of, valid
 from .given import MESSAGES, MessagesField
 from .schema import paged

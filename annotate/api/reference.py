@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from ..markdown import render as render_markdown
+from annotate.text.markdown import render as render_markdown
 
 METHODS = ("get", "post", "put", "patch", "delete")
 DEEPEST = 6  # levels of nested objects in an example

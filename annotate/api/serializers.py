@@ -1,11 +1,12 @@
-"""What the API takes in and gives out. Serializers never write: `annotate.queue` and `annotate.judging` do."""
+"""What the API takes in and gives out. Serializers never write: `annotate.queue.claims` and `annotate.judging.judgements` do."""
 
 from rest_framework import serializers
 
-from ..edits import MAX_EDIT
-from ..flags import LONGEST, MOST
+from annotate.judging.edits import MAX_EDIT
+from annotate.judging.flags import LONGEST, MOST
+from annotate.judging.judgements import CHOICES, MAX_RATIONALE
+
 from ..forms import DAY
-from ..judging import CHOICES, MAX_RATIONALE
 from ..models import Judgement
 from ..models.judgement import Outcome
 from ..models.project import Rationale

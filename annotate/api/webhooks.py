@@ -7,9 +7,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.outgoing.webhooks import WebhookRefused, add_webhook, change_webhook, remove_webhook, secret_of, send_again
+
 from ..models import Delivery, Webhook
 from ..models.webhook import Event
-from ..webhooks import WebhookRefused, add_webhook, change_webhook, remove_webhook, secret_of, send_again
 from .base import ApiView, PageIn, page_of, valid
 from .schema import paged
 

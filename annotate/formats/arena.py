@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..judged import JudgedComparison
+from annotate.consensus.judged import JudgedComparison
+
 from ..models.judgement import Outcome
 from .rows import Message, PreferenceRow, Unreadable, check_number, check_text, kept, need, split_dialogues
 

@@ -10,7 +10,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..judged import JudgedComparison
+from annotate.consensus.judged import JudgedComparison
+
 from ..models.judgement import Outcome
 from .rows import PreferenceRow, Unreadable, check_answer, check_number, check_prompt, need
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..consensus import Triple
+from annotate.consensus.triples import Triple
+
 from ..models.judgement import Outcome
 from .rows import CannotExpress, Message, PreferenceRow, Unreadable, check_messages, check_number, check_text, need
 

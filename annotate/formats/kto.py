@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..judged import JudgedComparison
+from annotate.consensus.judged import JudgedComparison
+from annotate.judging.ratings import RatedAnswer
+
 from ..models.judgement import Outcome
 from ..models.prompt import content_hash
-from ..ratings import RatedAnswer
 from .rows import BadRow, Message, PreferenceRow, Unreadable, check_answer, check_number, check_prompt, kept, need
 
 LOOKS_FOR = "completion and label (true or false), beside prompt"

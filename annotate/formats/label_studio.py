@@ -11,7 +11,8 @@ Left is the first name in `to_name`. A pairwise result knows left and right only
 from collections.abc import Iterator
 from typing import Any
 
-from ..judged import Answer, JudgedComparison
+from annotate.consensus.judged import Answer, JudgedComparison
+
 from ..models.judgement import Outcome
 from .rows import PreferenceRow, Unreadable, check_answer, check_number, check_prompt, need
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..consensus import Triple
+from annotate.consensus.triples import Triple
 
 SPEAKERS = {"user": "human", "assistant": "gpt"}
 

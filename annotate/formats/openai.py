@@ -9,7 +9,8 @@ A strength other than 1 is written as `margin`; rows without one are OpenAI's to
 from collections.abc import Iterator
 from typing import Any
 
-from ..consensus import Triple
+from annotate.consensus.triples import Triple
+
 from ..models.judgement import Outcome
 from .rows import PreferenceRow, Unreadable, check_answer, check_number, check_prompt, need
 

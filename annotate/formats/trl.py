@@ -16,7 +16,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TextIO
 
-from ..consensus import Triple
+from annotate.consensus.triples import Triple
+
 from ..models.judgement import Outcome
 from .files import read_objects
 from .rows import BadRow, PreferenceRow, Unreadable, check_answer, check_number, check_prompt, check_text, each, split_dialogues

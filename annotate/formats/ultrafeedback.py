@@ -9,7 +9,8 @@ The strength is the difference of the scores; the same score on both sides is a 
 from collections.abc import Iterator
 from typing import Any
 
-from ..consensus import Triple
+from annotate.consensus.triples import Triple
+
 from ..models.judgement import Outcome
 from ..models.prompt import content_hash
 from .rows import PreferenceRow, check_number, kept, need, split_dialogues

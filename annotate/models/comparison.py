@@ -66,7 +66,7 @@ class Comparison(models.Model):
     is decided per assignment.
 
     `free_places` = judgements required − judgements − live leases. It is kept in the same transaction as the
-    row that changes it (`annotate.queue`, `annotate.judging`), so that a claim is one index look-up.
+    row that changes it (`annotate.queue.claims`, `annotate.judging.judgements`), so that a claim is one index look-up.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")

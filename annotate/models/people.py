@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class User(AbstractUser):
-    """A person. Created without a usable password: the first sign-in is by link (`annotate.sign_in`)."""
+    """A person. Created without a usable password: the first sign-in is by link (`annotate.people.sign_in`)."""
 
     first_name = last_name = None
     name = models.CharField(max_length=100, blank=True, help_text="How others see you; the user name if empty.")

@@ -44,7 +44,7 @@ class Rationale(models.TextChoices):
 
 
 class Consensus(models.TextChoices):
-    """How the judgements of one comparison become triples (`annotate.consensus`)."""
+    """How the judgements of one comparison become triples (`annotate.consensus.triples`)."""
 
     MAJORITY = "majority", "Majority: what more than half of them say"
     UNANIMOUS = "unanimous", "Unanimous: only what all of them say"
@@ -61,7 +61,7 @@ class Promoting(models.TextChoices):
 
 
 class Calibration(models.TextChoices):
-    """What became of the known answers that somebody new is asked first (`annotate.calibration`)."""
+    """What became of the known answers that somebody new is asked first (`annotate.gold.calibration`)."""
 
     NOT_NEEDED = "not_needed", "Not asked"  # they were at work before it was asked for
     PASSED = "passed", "Calibrated"
@@ -78,7 +78,7 @@ class AiJudgements(models.TextChoices):
 
 
 class TrainingDay(models.TextChoices):
-    """When a run starts by itself, whatever has been judged (`training.scheduling`)."""
+    """When a run starts by itself, whatever has been judged (`training.clock.scheduling`)."""
 
     NEVER = "", "Never"
     DAILY = "daily", "Every day"
@@ -105,7 +105,9 @@ class Project(models.Model):
 
     slug = models.SlugField(unique=True, max_length=60)
     name = models.CharField(max_length=100)
-    guidelines = models.TextField(blank=True, help_text="Markdown. The newest edition's text (annotate.guidelines writes both).")
+    guidelines = models.TextField(
+        blank=True, help_text="Markdown. The newest edition's text (annotate.projects.guidelines writes both)."
+    )
     guidelines_edition = models.ForeignKey(GuidelinesEdition, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -132,7 +134,7 @@ class Project(models.Model):
     least_grade = models.PositiveSmallIntegerField(choices=LeastGrade.choices, default=LeastGrade.ANY)
     allows_edit = models.BooleanField(default=False, help_text="Annotators may improve the better answer.")
 
-    # the queue (`annotate.lanes`)
+    # the queue (`annotate.queue.lanes`)
     gold_share = models.FloatField(default=0.05, validators=SHARE, help_text="Of what is handed out, when there is gold.")
     evaluation_share = models.FloatField(default=0.2, validators=SHARE, help_text="Of what is handed out, when any is open.")
     random_share = models.FloatField(default=0.1, validators=SHARE, help_text="Of training comparisons: by chance.")
@@ -143,7 +145,7 @@ class Project(models.Model):
     paused_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     pause_reason = models.CharField(max_length=300, blank=True, help_text="Annotators read it.")
 
-    # known answers (`annotate.gold`, `annotate.calibration`)
+    # known answers (`annotate.gold.known_answers`, `annotate.gold.calibration`)
     gold_feedback = models.BooleanField(default=False, help_text="After a known answer its annotator is told what was expected.")
     calibration_size = models.PositiveSmallIntegerField(
         default=0, validators=[MaxValueValidator(200)], help_text="So many known answers come first for somebody new; 0: none."

@@ -1,4 +1,4 @@
-"""Figures of quality, kept so that a page need not read every judgement (`annotate.quality_counts`)."""
+"""Figures of quality, kept so that a page need not read every judgement (`annotate.quality.counts`)."""
 
 from django.db import models
 
@@ -9,7 +9,7 @@ class QualityCount(models.Model):
     """The tally of all judgements of a project, and up to where they have been read."""
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="quality_count")
-    tally = models.JSONField(default=dict, help_text="Of `annotate.tallies`, with the skips of each person.")
+    tally = models.JSONField(default=dict, help_text="Of `annotate.quality.tallies`, with the skips of each person.")
     counted_at = models.DateTimeField(null=True, blank=True, help_text="When `tally` was true of everything.")
     looked_at = models.DateTimeField(null=True, blank=True, help_text="Up to when withdrawals and restorations are in.")
     newest_judgement = models.BigIntegerField(default=0, help_text="Up to which key judgements are in.")

@@ -7,7 +7,7 @@ from .project import Project
 
 
 class ReliabilityEstimate(models.Model):
-    """What `annotate.reliability` has estimated, and from what. A newer one takes its place."""
+    """What `annotate.quality.reliability` has estimated, and from what. A newer one takes its place."""
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="reliability")
     made_at = models.DateTimeField(default=timezone.now)

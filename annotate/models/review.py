@@ -26,7 +26,7 @@ class DisputeQuerySet(models.QuerySet):
 
 
 class Dispute(models.Model):
-    """A training comparison that a manager should look at; at least one of its reasons holds (`annotate.disputes`)."""
+    """A training comparison that a manager should look at; at least one of its reasons holds (`annotate.review.disputes`)."""
 
     comparison = models.OneToOneField(Comparison, on_delete=models.CASCADE, primary_key=True, related_name="dispute")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="disputes")

@@ -26,7 +26,7 @@ class WebhookQuerySet(models.QuerySet):
 
 
 class Webhook(models.Model):
-    """Its secret follows from `salt` and SECRET_KEY (`annotate.webhooks.secret_of`): none is stored."""
+    """Its secret follows from `salt` and SECRET_KEY (`annotate.outgoing.webhooks.secret_of`): none is stored."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="webhooks")
     url = models.URLField(max_length=500)

@@ -18,21 +18,22 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from annotate.gold.calibration import place_in_calibration
+from annotate.gold.known_answers import feedback_on
+from annotate.judging.edits import MAX_EDIT
+from annotate.judging.judgements import JudgementRefused, has_answered, record_judgement, take_back_last
+from annotate.judging.offer import answer_in_words, offers_of, side_of
+from annotate.projects.guidelines import is_unread
+from annotate.projects.progress import judged_today, recent_pairs
+from annotate.queue.claims import claim_comparison, renew_lease, skip_comparison
+from annotate.queue.no_work import explain_no_work
+from annotate.text.markdown import render as render_markdown
+
 from ..access import ProjectRequest, project_view
-from ..calibration import place_in_calibration
-from ..edits import MAX_EDIT
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
-from ..gold import feedback_on
-from ..guidelines import is_unread
-from ..judging import JudgementRefused, has_answered, record_judgement, take_back_last
-from ..markdown import render as render_markdown
 from ..models import Assignment, Comparison
 from ..models.assignment import AssignmentState
 from ..models.scale import Grades
-from ..no_work import explain_no_work
-from ..offer import answer_in_words, offers_of, side_of
-from ..progress import judged_today, recent_pairs
-from ..queue import claim_comparison, renew_lease, skip_comparison
 
 SKIP_REASONS = [
     "I do not know enough about it",

@@ -13,18 +13,19 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
+from annotate.data.exports import stream_preferences
+from annotate.data.imports import ImportReport, Preview, import_preferences, preview_import, undo_import
+from annotate.data.prompts import ImportReport as PromptReport
+from annotate.data.prompts import import_prompts
+from annotate.data.rating_imports import import_ratings
+from annotate.data.uploads import Upload, find_upload, keep_upload, refusals_of
+from annotate.text.counting import counted
+from annotate.text.typed import storable
+
 from ..access import ProjectRequest, project_view
-from ..counting import counted
-from ..exports import stream_preferences
 from ..formats.files import FileBroken
 from ..formats.registry import FIELDS, JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, UnknownFormat
-from ..imports import ImportReport, Preview, import_preferences, preview_import, undo_import
 from ..models.prompt import Split
-from ..prompts import ImportReport as PromptReport
-from ..prompts import import_prompts
-from ..rating_imports import import_ratings
-from ..texts import storable
-from ..uploads import Upload, find_upload, keep_upload, refusals_of
 
 LARGEST = 64 * 1024 * 1024
 SHOWN = 5

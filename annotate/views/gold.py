@@ -5,19 +5,20 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from annotate.gold.calibration import excuse
+from annotate.gold.forms import GoldForm, GoldListForm, HandoutForm
+from annotate.gold.known_answers import GoldRefused, expected_in_words, mark_gold, unmark_gold
+from annotate.gold.lists import SHOWN, count_gold, list_pairs, list_people, said_of
+from annotate.judging.offer import outcome_in_words
+from annotate.quality.pictures import range_of
+from annotate.queue.handouts import HandoutRefused, hand_out, handouts_of, may_get, open_to_hand_out, release
+from annotate.text.markdown import render as render_markdown
+
 from ..access import ProjectRequest, project_view
-from ..calibration import excuse
-from ..gold import GoldRefused, expected_in_words, mark_gold, unmark_gold
-from ..gold_forms import GoldForm, GoldListForm, HandoutForm
-from ..gold_lists import SHOWN, count_gold, list_pairs, list_people, said_of
-from ..handouts import HandoutRefused, hand_out, handouts_of, may_get, open_to_hand_out, release
-from ..markdown import render as render_markdown
 from ..models import Comparison
 from ..models.comparison import Purpose
 from ..models.judgement import Outcome
 from ..models.scale import Grades
-from ..offer import outcome_in_words
-from ..pictures import range_of
 
 
 @require_safe

@@ -7,11 +7,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from annotate.projects.guidelines import GuidelinesChanged, mark_as_read, save_guidelines
+from annotate.text.differences import compare_texts
+from annotate.text.markdown import render as render_markdown
+
 from ..access import ProjectRequest, project_view
-from ..differences import compare_texts
 from ..forms import EditionForm, GuidelinesForm
-from ..guidelines import GuidelinesChanged, mark_as_read, save_guidelines
-from ..markdown import render as render_markdown
 
 EDITIONS_SHOWN = 20
 

@@ -10,10 +10,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from annotate.people.invitations import (
+    accept_invitation,
+    create_invitation,
+    find_invitation,
+    join_as_new_person,
+    revoke_invitation,
+)
+from annotate.people.members import MemberRefused
+
 from ..access import ProjectRequest, project_view
 from ..forms import InvitationForm, JoinForm
-from ..invitations import accept_invitation, create_invitation, find_invitation, join_as_new_person, revoke_invitation
-from ..members import MemberRefused
 from ..models import Invitation, Membership
 from ..models.project import Role
 from .people import BACKEND

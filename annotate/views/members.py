@@ -7,15 +7,24 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from annotate.consensus.exclusions import exclude_person, lift_exclusion
+from annotate.people.activity import list_activity
+from annotate.people.members import (
+    MemberRefused,
+    add_member,
+    change_role,
+    end_suspension,
+    find_person,
+    remove_member,
+    suspend_member,
+)
+from annotate.people.sign_in_links import create_link_for_member
+from annotate.quality.pictures import range_of
+
 from ..access import ProjectRequest, project_view
-from ..exclusions import exclude_person, lift_exclusion
 from ..forms import ExclusionForm, NewMemberForm, RoleForm
-from ..member_activity import list_activity
-from ..member_links import create_link_for_member
-from ..members import MemberRefused, add_member, change_role, end_suspension, find_person, remove_member, suspend_member
 from ..models import Membership
 from ..models.project import Role
-from ..pictures import range_of
 
 
 @never_cache

@@ -10,14 +10,15 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from annotate.judging.judgements import JudgementRefused, change_judgement, changeable_until, take_up_skipped
+from annotate.judging.offer import answer_in_words, offers_of
+from annotate.judging.own_work import list_judged, list_skipped, own_figures
+from annotate.text.markdown import render as render_markdown
+
 from ..access import ProjectRequest, project_view
 from ..forms import AnswerForm
-from ..judging import JudgementRefused, change_judgement, changeable_until, take_up_skipped
-from ..markdown import render as render_markdown
 from ..models import Assignment
 from ..models.scale import Grades
-from ..offer import answer_in_words, offers_of
-from ..own_work import list_judged, list_skipped, own_figures
 
 
 @require_safe

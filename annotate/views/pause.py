@@ -5,9 +5,10 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from annotate.queue.pausing import pause_project, resume_project
+
 from ..access import ProjectRequest, project_view
 from ..forms import PauseForm
-from ..pausing import pause_project, resume_project
 
 
 @require_POST

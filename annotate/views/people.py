@@ -10,8 +10,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from annotate.people.sign_in import redeem
+
 from ..forms import AccountForm, BreakForm, PasswordForm
-from ..sign_in import redeem
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

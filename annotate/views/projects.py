@@ -6,11 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotate.projects.changes import create_project, may_create_projects, set_archived
+from annotate.projects.listing import list_memberships
+
 from ..access import ProjectRequest, project_view
 from ..forms import NewProjectForm
 from ..models.project import Role
-from ..project_list import list_memberships
-from ..projects import create_project, may_create_projects, set_archived
 
 
 @require_GET

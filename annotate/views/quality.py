@@ -7,13 +7,14 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from annotate.quality.agreement import in_words
+from annotate.quality.counts import AT_ONCE
+from annotate.quality.figures import Figures, Person, Report, Share, nothing_yet, report_on
+from annotate.quality.pictures import bars, positions, range_of, times
+from annotate.quality.tables import TABLES, as_csv
+from annotate.quality.tallies import FASTEST
+
 from ..access import ProjectRequest, project_view
-from ..agreement import in_words
-from ..pictures import bars, positions, range_of, times
-from ..quality import Figures, Person, Report, Share, nothing_yet, report_on
-from ..quality_counts import AT_ONCE
-from ..quality_tables import TABLES, as_csv
-from ..tallies import FASTEST
 
 LARGEST_MATRIX = 24  # people; the file has all
 

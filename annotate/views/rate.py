@@ -7,11 +7,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from annotate.judging.ratings import explain_no_rating, next_rating, rate, skip_rating, take_back_rating
+from annotate.judging.refusals import JudgementRefused
+from annotate.text.markdown import render as render_markdown
+
 from ..access import ProjectRequest, project_view
 from ..forms import DAY
-from ..markdown import render as render_markdown
-from ..ratings import explain_no_rating, next_rating, rate, skip_rating, take_back_rating
-from ..refusals import JudgementRefused
 
 
 class RatingForm(forms.Form):

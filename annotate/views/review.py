@@ -10,16 +10,10 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from ..access import ProjectRequest, project_view
-from ..cases import COUNTED, Case, count_waiting, list_decisions, list_waiting, next_waiting, open_case
-from ..forms import DecisionForm, QueueForm, WithdrawForm
-from ..judging import CHOICES
-from ..markdown import render as render_markdown
-from ..models import Decision, Judgement
-from ..models.review import Reason
-from ..models.scale import Grades
-from ..offer import offers_of
-from ..review import (
+from annotate.judging.judgements import CHOICES
+from annotate.judging.offer import offers_of
+from annotate.review.cases import COUNTED, Case, count_waiting, list_decisions, list_waiting, next_waiting, open_case
+from annotate.review.decisions import (
     MOST_MORE,
     ReviewRefused,
     ask_for_more,
@@ -29,6 +23,13 @@ from ..review import (
     take_back_decision,
     withdraw_judgement,
 )
+from annotate.text.markdown import render as render_markdown
+
+from ..access import ProjectRequest, project_view
+from ..forms import DecisionForm, QueueForm, WithdrawForm
+from ..models import Decision, Judgement
+from ..models.review import Reason
+from ..models.scale import Grades
 
 
 @require_safe

@@ -7,8 +7,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from annotate.people.tokens import TokenRefused, create_token, revoke_token
+
 from ..models.token import Scope
-from ..tokens import TokenRefused, create_token, revoke_token
 
 LASTS = [("30", "30 days"), ("90", "90 days"), ("365", "A year"), ("none", "Until it is revoked")]
 

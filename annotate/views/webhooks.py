@@ -9,10 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from ..access import ProjectRequest, project_view
-from ..models import Webhook
-from ..models.webhook import Event
-from ..webhooks import (
+from annotate.outgoing.webhooks import (
     WebhookRefused,
     add_webhook,
     change_webhook,
@@ -22,6 +19,10 @@ from ..webhooks import (
     send_again,
     webhooks_with_counts,
 )
+
+from ..access import ProjectRequest, project_view
+from ..models import Webhook
+from ..models.webhook import Event
 
 SHOWN = 100
 

@@ -22,8 +22,8 @@ def main(slug: str, taste_name: str) -> None:
     django.setup()
     from annotate.models import Project
     from bench.demo.tastes import TASTES, win_score
-    from training.sampling import load_policy
-    from training.win_rates import win_rate
+    from training.evaluations.win_rates import win_rate
+    from training.generation.sampling import load_policy
 
     project = Project.objects.get(slug=slug)
     prompts = [prompt.messages for prompt in project.prompts.heldout().order_by("content_hash")]
@@ -61,7 +61,7 @@ def main(slug: str, taste_name: str) -> None:
 
 def answers_of(policy: Any, prompts: list[Any], project: Any, seed: int) -> list[list[Any]]:
     """ANSWERS fresh answers to each prompt, sampled as the project samples."""
-    from training.sampling import Request, sample
+    from training.generation.sampling import Request, sample
 
     requests = [
         Request(messages, seed + ANSWERS * place + number, project.temperature, project.top_p, project.max_new_tokens)
@@ -74,7 +74,7 @@ def answers_of(policy: Any, prompts: list[Any], project: Any, seed: int) -> list
 
 def distance(policy: Any, base: Any, prompts: list[Any], project: Any, number: int) -> tuple[float, float]:
     """KL(π ‖ base) in nats per answer and its standard error; 0 for the base itself."""
-    from training.evaluation import kl_estimate
+    from training.versions.description import kl_estimate
 
     if number == 0:
         return 0.0, 0.0

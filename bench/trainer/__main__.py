@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def import_demo_model(directory: Path) -> Path:
-    from training.base_models import import_model
+    from training.versions.base_models import import_model
 
     return Path(import_model("smollm2", directory / "models").directory)
 

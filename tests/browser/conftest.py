@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from annotate.models import Assignment
-from annotate.sign_in import create_sign_in_link
+from annotate.people.sign_in import create_sign_in_link
 from tests.builders import make_comparison, make_completion, make_prompt
 
 expect.set_options(timeout=15_000)  # two processes, a server and a browser share two cores

@@ -7,8 +7,8 @@ from tests.browser.conftest import PHONE, WIDE
 from tests.builders import make_comparison
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server
+from training.ai.sittings import run_sitting, start_sitting
 from training.models import AiAnnotator
-from training.sittings import run_sitting, start_sitting
 
 pytestmark = pytest.mark.browser
 

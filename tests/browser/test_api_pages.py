@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from annotate.models import Rating
-from annotate.webhooks import add_webhook
+from annotate.outgoing.webhooks import add_webhook
 from tests.browser.conftest import PHONE, WIDE, wait_until
 from tests.builders import make_completion, make_prompt
 

@@ -9,10 +9,10 @@ from tests.browser.conftest import PHONE, WIDE, wait_until
 from tests.builders import make_member, make_prompt, make_version
 from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
-from training.evaluations import decide_evaluations
-from training.leaderboard import count_leaderboard
+from training.evaluations.ordering import decide_evaluations
+from training.leaderboard.counting import count_leaderboard
 from training.models import Evaluation, Score, Scoring
-from training.rewards import figures_of_rewards
+from training.rewards.implicit import figures_of_rewards
 
 pytestmark = pytest.mark.browser
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from annotate.gold import mark_gold
+from annotate.gold.known_answers import mark_gold
 from annotate.models import Comparison, GoldAnswer, Project
 from tests.browser.conftest import PHONE, WIDE, wait_until
 

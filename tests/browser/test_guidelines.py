@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from annotate.guidelines import save_guidelines
 from annotate.models import Judgement, Membership
+from annotate.projects.guidelines import save_guidelines
 from tests.browser.conftest import PHONE, WIDE, wait_for_prefetch, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from annotate.invitations import create_invitation
 from annotate.models import User
+from annotate.people.invitations import create_invitation
 from tests.browser.conftest import PHONE, WIDE
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from annotate.models import Decision, Judgement
 from annotate.models.scale import Grades
-from annotate.review import settle_comparison
+from annotate.review.decisions import settle_comparison
 from tests.browser.conftest import PHONE, WIDE
 from tests.builders import make_comparison, make_completion, make_member, make_prompt
 from tests.collecting.judged import judge

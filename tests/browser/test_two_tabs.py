@@ -7,8 +7,8 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from annotate.models import Assignment, Judgement, SignInLink
-from annotate.queue import claim_comparison
-from annotate.sign_in import create_sign_in_link
+from annotate.people.sign_in import create_sign_in_link
+from annotate.queue.claims import claim_comparison
 from tests.browser.conftest import wait_for_prefetch, wait_until
 from tests.builders import make_member
 from tests.collecting.leases import assert_places_add_up, run_out

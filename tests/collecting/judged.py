@@ -5,9 +5,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotate.disputes import note_disputes
 from annotate.models import Assignment, Comparison, Judgement, User
-from annotate.places import recount_places
+from annotate.queue.places import recount_places
+from annotate.review.disputes import note_disputes
 
 
 def judge(

@@ -6,7 +6,7 @@ import krippendorff
 import numpy
 import pytest
 
-from annotate.agreement import against_the_others, alpha, in_words, pairwise
+from annotate.quality.agreement import against_the_others, alpha, in_words, pairwise
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: 4 observers, 12 units, missing data.
 OBSERVERS = [

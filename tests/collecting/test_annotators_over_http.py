@@ -12,9 +12,9 @@ import requests
 from django.conf import settings
 from django.db import connection
 
-from annotate.consensus import settle
+from annotate.consensus.triples import settle
 from annotate.models import Judgement
-from annotate.sign_in import create_sign_in_link
+from annotate.people.sign_in import create_sign_in_link
 from bench.demo.people import Page, Person
 from tests import builders
 from tests.collecting.leases import overbooked

@@ -3,7 +3,7 @@
 import pytest
 
 from annotate.models import Comparison, Completion, Judgement, Prompt, User
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_project, make_prompt
 from tests.training.judges import judge_all, shorter
 

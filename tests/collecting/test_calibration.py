@@ -4,12 +4,12 @@ import uuid
 
 import pytest
 
-from annotate.calibration import excuse
-from annotate.gold import mark_gold
-from annotate.judging import record_judgement
+from annotate.gold.calibration import excuse
+from annotate.gold.known_answers import mark_gold
+from annotate.judging.judgements import record_judgement
 from annotate.models import Membership, Project
-from annotate.no_work import explain_no_work
-from annotate.queue import claim_comparison, skip_comparison
+from annotate.queue.claims import claim_comparison, skip_comparison
+from annotate.queue.no_work import explain_no_work
 from tests.builders import make_comparison, make_member
 
 

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.client_address import client_address
+from annotate.people.client_address import client_address
 from tests.builders import make_user
 
 PASSWORD = "a long enough word"

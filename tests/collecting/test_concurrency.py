@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from annotate.consensus import settle
-from annotate.judging import JudgementRefused, record_judgement, take_back_last
-from annotate.members import MemberRefused, remove_member
+from annotate.consensus.triples import settle
+from annotate.data.prompts import import_prompts
+from annotate.judging.judgements import JudgementRefused, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, Judgement, Membership, Prompt
 from annotate.models.comparison import Purpose
-from annotate.places import lock_comparison
-from annotate.prompts import import_prompts
-from annotate.queue import claim_comparison, release_lapsed, skip_comparison, supersede
-from annotate.sign_in import create_sign_in_link, redeem
+from annotate.people.members import MemberRefused, remove_member
+from annotate.people.sign_in import create_sign_in_link, redeem
+from annotate.queue.claims import claim_comparison, release_lapsed, skip_comparison, supersede
+from annotate.queue.places import lock_comparison
 from tests.builders import make_comparison, make_member, make_project, make_user, make_version
 from tests.collecting.leases import assert_places_add_up, overbooked, run_out
 

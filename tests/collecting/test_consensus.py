@@ -9,11 +9,11 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.consensus import Chosen, settle
+from annotate.consensus.triples import Chosen, settle
+from annotate.consensus.verdicts import RULES, NoTriple, Vote, every, majority, unanimous
 from annotate.models import Assignment, Judgement
 from annotate.models.judgement import Outcome
 from annotate.models.project import Consensus
-from annotate.verdicts import RULES, NoTriple, Vote, every, majority, unanimous
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 
 FIRST, SECOND, TIE, BOTH_BAD = Outcome.FIRST, Outcome.SECOND, Outcome.TIE, Outcome.BOTH_BAD
@@ -240,7 +240,7 @@ def test_four_queries_for_one_as_for_thirty(project, crowd, monkeypatch):
             settlement = settle(project=project)
         return len(captured), len(settlement.triples)
 
-    monkeypatch.setattr("annotate.consensus.READ_AT_ONCE", 7)  # several reads, and comparisons that straddle two of them
+    monkeypatch.setattr("annotate.consensus.triples.READ_AT_ONCE", 7)  # several reads, and comparisons that straddle two of them
     answer(make_comparison(project), crowd[0], FIRST)
     one, _ = queries()
     for _ in range(30):

@@ -7,14 +7,14 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from annotate.consensus import settle
-from annotate.edits import MAX_EDIT
-from annotate.exports import export_preferences
+from annotate.consensus.triples import settle
+from annotate.data.exports import export_preferences
+from annotate.data.imports import import_preferences
 from annotate.formats.trl import rows_of
-from annotate.imports import import_preferences
-from annotate.judging import JudgementRefused, record_judgement
+from annotate.judging.edits import MAX_EDIT
+from annotate.judging.judgements import JudgementRefused, record_judgement
 from annotate.models import Judgement
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 from tests.collecting.judged import judge
 

@@ -6,10 +6,10 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
-from annotate.flags import LONGEST, MOST, check_flags, read_flags
-from annotate.judging import JudgementRefused, record_judgement
+from annotate.judging.flags import LONGEST, MOST, check_flags, read_flags
+from annotate.judging.judgements import JudgementRefused, record_judgement
 from annotate.models import Assignment, Judgement
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, posted_settings
 
 JSON = {"HTTP_ACCEPT": "application/json"}

@@ -9,12 +9,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from annotate.consensus import settle
+from annotate.consensus.triples import settle
 from annotate.formats import prompts, rows, trl
 from annotate.formats.rows import BadRow, PreferenceRow
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import Assignment
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_completion, make_prompt
 
 
@@ -87,7 +87,7 @@ def test_writing_streams():
     taken = []
 
     def endless():
-        from annotate.consensus import Triple
+        from annotate.consensus.triples import Triple
 
         while True:
             taken.append(1)

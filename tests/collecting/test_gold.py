@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from annotate.consensus import settle
-from annotate.gold import (
+from annotate.consensus.triples import settle
+from annotate.gold.known_answers import (
     GoldRefused,
     accuracy_of,
     expected_in_words,
@@ -14,13 +14,13 @@ from annotate.gold import (
     mark_gold,
     unmark_gold,
 )
-from annotate.gold_lists import list_pairs
-from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last
+from annotate.gold.lists import list_pairs
+from annotate.judging.judgements import JudgementRefused, change_judgement, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, GoldAnswer, Judgement, Project
 from annotate.models.scale import Grades
-from annotate.places import recount_places
-from annotate.quality import Share, report_on
-from annotate.queue import claim_comparison, skip_comparison
+from annotate.quality.figures import Share, report_on
+from annotate.queue.claims import claim_comparison, skip_comparison
+from annotate.queue.places import recount_places
 from tests.builders import make_comparison, make_member
 from tests.collecting.leases import assert_places_add_up
 

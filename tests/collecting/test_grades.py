@@ -8,12 +8,12 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from annotate.consensus import settle
+from annotate.consensus.triples import settle
 from annotate.formats import trl
 from annotate.forms import JudgementForm
+from annotate.judging.offer import VALUES, offers_of, read_value
 from annotate.models import Assignment, Judgement
 from annotate.models.scale import Grades
-from annotate.offer import VALUES, offers_of, read_value
 from tests.builders import make_comparison, make_completion, make_prompt
 
 # By hand: (value, label, key, margin) from left to right. None: no triple.

@@ -8,11 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.differences import compare_texts
-from annotate.guidelines import GuidelinesChanged, is_unread, mark_as_read, save_guidelines
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import GuidelinesEdition, Judgement, Membership
-from annotate.queue import claim_comparison
+from annotate.projects.guidelines import GuidelinesChanged, is_unread, mark_as_read, save_guidelines
+from annotate.queue.claims import claim_comparison
+from annotate.text.differences import compare_texts
 from tests.builders import make_comparison, make_member, make_project
 from tests.collecting.test_concurrency import at_once
 

@@ -4,12 +4,12 @@ import uuid
 
 import pytest
 
-from annotate.gold import GoldRefused, mark_gold
-from annotate.handouts import HandoutRefused, hand_out, handouts_of, release
-from annotate.judging import record_judgement, take_back_last
+from annotate.gold.known_answers import GoldRefused, mark_gold
+from annotate.judging.judgements import record_judgement, take_back_last
 from annotate.models import Comparison, Handout, Project
-from annotate.no_work import explain_no_work
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
+from annotate.queue.handouts import HandoutRefused, hand_out, handouts_of, release
+from annotate.queue.no_work import explain_no_work
 from tests.builders import make_comparison, make_member, make_project, make_prompt
 from tests.collecting.leases import assert_places_add_up
 

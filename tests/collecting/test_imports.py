@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotate.consensus import settle
-from annotate.exports import export_preferences
+from annotate.consensus.triples import settle
+from annotate.data.exports import export_preferences
+from annotate.data.imports import import_preferences, undo_import
 from annotate.formats import files
 from annotate.formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS, UnknownFormat
-from annotate.imports import import_preferences, undo_import
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Prompt, User
 from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
 from tests.collecting.test_concurrency import at_once
 from tests.collecting.test_preference_formats import DATA

@@ -9,10 +9,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.invitations import accept_invitation, create_invitation, find_invitation, join_as_new_person, revoke_invitation
-from annotate.members import MemberRefused
 from annotate.models import Invitation, Membership, User
-from annotate.projects import set_archived
+from annotate.people.invitations import (
+    accept_invitation,
+    create_invitation,
+    find_invitation,
+    join_as_new_person,
+    revoke_invitation,
+)
+from annotate.people.members import MemberRefused
+from annotate.projects.changes import set_archived
 from tests.builders import make_member, make_project, make_user
 from tests.collecting.test_concurrency import at_once
 

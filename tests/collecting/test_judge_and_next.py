@@ -5,9 +5,9 @@ import uuid
 import pytest
 from django.core.cache import cache
 
-from annotate import progress
 from annotate.models import Assignment
-from annotate.queue import claim_comparison
+from annotate.projects import progress
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison
 
 JSON = {"HTTP_ACCEPT": "application/json"}

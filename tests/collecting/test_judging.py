@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from annotate.judging import CHOICES, JudgementRefused, record_judgement, take_back_last
+from annotate.judging.judgements import CHOICES, JudgementRefused, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, Judgement, Membership
-from annotate.queue import MAX_LEASES, claim_comparison, release_lapsed, skip_comparison
+from annotate.queue.claims import MAX_LEASES, claim_comparison, release_lapsed, skip_comparison
 from tests.builders import make_comparison, make_member, make_project
 from tests.collecting.leases import assert_places_add_up, run_out
 
@@ -253,7 +253,7 @@ def test_a_key_used_for_another_assignment_at_the_same_moment(project, annotator
     """Both requests looked before either had stored: the unique key decides."""
     make_comparison(project)
     judge(lease, key=(key := uuid.uuid4()))
-    monkeypatch.setattr("annotate.judging._find_stored", lambda **_: None)
+    monkeypatch.setattr("annotate.judging.judgements._find_stored", lambda **_: None)
     assert refusal(claim_comparison(project=project, annotator=annotator), key=key).code == "key_reused"
 
 

@@ -7,14 +7,14 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from annotate import lanes
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import Comparison, Project
 from annotate.models.comparison import Purpose
-from annotate.no_work import explain_no_work
-from annotate.pausing import pause_project, resume_project
-from annotate.progress import count_pairs
-from annotate.queue import claim_comparison
+from annotate.projects.progress import count_pairs
+from annotate.queue import lanes
+from annotate.queue.claims import claim_comparison
+from annotate.queue.no_work import explain_no_work
+from annotate.queue.pausing import pause_project, resume_project
 from tests.builders import make_comparison, make_prompt
 from tests.collecting.leases import assert_places_add_up
 

@@ -6,8 +6,8 @@ from html import unescape
 
 import pytest
 
-from annotate.formulas import ATTRIBUTES
-from annotate.markdown import LONGEST, LONGEST_CODE, render
+from annotate.text.formulas import ATTRIBUTES
+from annotate.text.markdown import LONGEST, LONGEST_CODE, render
 
 HOSTILE = [
     "<script>alert(1)</script>",

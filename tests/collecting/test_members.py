@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotate.judging import record_judgement
-from annotate.members import MemberRefused, add_member, change_role, remove_member
+from annotate.judging.judgements import record_judgement
 from annotate.models import Assignment, Comparison, Judgement, Membership, User
-from annotate.queue import claim_comparison
-from annotate.sign_in import redeem
+from annotate.people.members import MemberRefused, add_member, change_role, remove_member
+from annotate.people.sign_in import redeem
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_member
 
 

@@ -7,11 +7,11 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from annotate.noise import flipped, flipped_by, measure_noise, noise_in
+from annotate.quality.noise import flipped, flipped_by, measure_noise, noise_in
 from tests.builders import make_comparison, make_member
 from tests.collecting.judged import judge
 
-FIRST, SECOND, TIE = 0, 1, 2  # places in `annotate.tallies.OUTCOMES`
+FIRST, SECOND, TIE = 0, 1, 2  # places in `annotate.quality.tallies.OUTCOMES`
 
 
 def test_by_hand():

@@ -10,11 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last, take_up_skipped
+from annotate.judging.judgements import JudgementRefused, change_judgement, record_judgement, take_back_last, take_up_skipped
+from annotate.judging.own_work import list_judged, list_skipped, own_figures
 from annotate.models import Assignment, Comparison, Judgement
-from annotate.own_work import list_judged, list_skipped, own_figures
-from annotate.projects import set_archived
-from annotate.queue import claim_comparison, skip_comparison
+from annotate.projects.changes import set_archived
+from annotate.queue.claims import claim_comparison, skip_comparison
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
 from tests.collecting.leases import assert_places_add_up
 from tests.collecting.test_concurrency import at_once

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from annotate.consensus import Triple
-from annotate.exports import open_compressed, write_rows
+from annotate.consensus.judged import Answer, JudgedComparison
+from annotate.consensus.triples import Triple
+from annotate.data.exports import open_compressed, write_rows
 from annotate.formats import files
 from annotate.formats.files import FileBroken, check_whole, read_objects
 from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, UnknownFormat, detect, read
 from annotate.formats.rows import BadRow, PreferenceRow
-from annotate.judged import Answer, JudgedComparison
 from annotate.models.judgement import Outcome
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

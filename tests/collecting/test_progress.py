@@ -8,10 +8,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate.judging import record_judgement, take_back_last
+from annotate.judging.judgements import record_judgement, take_back_last
 from annotate.models import Judgement
-from annotate.progress import Pairs, count_pairs, progress_of
-from annotate.queue import claim_comparison
+from annotate.projects.progress import Pairs, count_pairs, progress_of
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_member, make_project, make_prompt
 
 

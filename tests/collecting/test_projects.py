@@ -5,11 +5,11 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import Comparison, GuidelinesEdition, Membership, Project
-from annotate.no_work import explain_no_work
-from annotate.projects import change_judgements_required, create_project, may_create_projects, set_archived
-from annotate.queue import claim_comparison
+from annotate.projects.changes import change_judgements_required, create_project, may_create_projects, set_archived
+from annotate.queue.claims import claim_comparison
+from annotate.queue.no_work import explain_no_work
 from tests.builders import make_comparison, make_member, make_user
 from tests.collecting.leases import assert_places_add_up
 

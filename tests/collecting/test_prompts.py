@@ -9,11 +9,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotate import prompts
+from annotate.data import prompts
+from annotate.data.prompts import import_prompts
 from annotate.formats.rows import Unreadable, parse_json
 from annotate.models import Project, Prompt
 from annotate.models.prompt import Split, content_hash
-from annotate.prompts import import_prompts
 from tests.builders import make_project
 
 

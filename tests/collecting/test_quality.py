@@ -12,17 +12,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import quality, quality_counts
-from annotate.imports import undo_import
+from annotate.data.imports import undo_import
 from annotate.models import Assignment, Judgement, PreferenceImport, QualityBlock
-from annotate.pictures import bars, positions, times
-from annotate.quality import Share, report_on
-from annotate.quality_counts import count_on
-from annotate.quality_tables import TABLES
-from annotate.reliability import refresh_estimate
-from annotate.review import take_back_decision, withdraw_judgement
+from annotate.quality import counts, figures
+from annotate.quality.counts import count_on
+from annotate.quality.figures import Share, report_on
+from annotate.quality.pictures import bars, positions, times
+from annotate.quality.reliability import refresh_estimate
+from annotate.quality.tables import TABLES
+from annotate.review.decisions import take_back_decision, withdraw_judgement
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
-from training.kept_figures import count_quality
+from training.clock.kept_figures import count_quality
 
 FIRST, SECOND, TIE, BAD = "first", "second", "tie", "both_bad"
 
@@ -74,7 +74,7 @@ def judged(project, annotator, bob, eve):
     skip(bob, four)
 
 
-def named(project) -> dict[str, quality.Person]:
+def named(project) -> dict[str, figures.Person]:
     return {person.user.username: person for person in report_on(project).people}
 
 
@@ -266,9 +266,9 @@ def test_as_many_queries_for_one_judgement_as_for_many(client, owner, project):
 @pytest.fixture
 def much(monkeypatch):
     """Two judgements are too many for a page to count, and four comparisons make a block."""
-    monkeypatch.setattr(quality_counts, "AT_ONCE", 2)
+    monkeypatch.setattr(counts, "AT_ONCE", 2)
     monkeypatch.setattr("annotate.views.quality.AT_ONCE", 2)
-    monkeypatch.setattr(quality_counts, "BLOCK", 4)
+    monkeypatch.setattr(counts, "BLOCK", 4)
 
 
 def test_until_all_is_counted_the_newest_are_shown_and_it_is_said(client, owner, project, annotator, much):
@@ -292,7 +292,7 @@ def at_random(project, people, number) -> None:
             answer(person, comparison, outcome, seconds=round(draw.uniform(0.5, 50), 1), days_ago=draw.choice([0, 3]), **how)
 
 
-def same_figures(one: quality.Report, other: quality.Report) -> None:
+def same_figures(one: figures.Report, other: figures.Report) -> None:
     assert (one.alpha_choice, one.alpha_grade) == (pytest.approx(other.alpha_choice), pytest.approx(other.alpha_grade))
     assert (one.units, one.matrix, one.everybody.own) == (other.units, other.matrix, other.everybody.own)
     figures = [[(p.name, p.figures.own, p.figures.skips, p.flags) for p in report.people] for report in (one, other)]
@@ -303,8 +303,8 @@ def test_kept_in_blocks_it_is_what_is_counted_at_once(project, annotator, bob, e
     at_random(project, [annotator, bob, eve], 30)
     skip(bob, make_comparison(project))
     at_once = report_on(project)
-    monkeypatch.setattr(quality_counts, "AT_ONCE", 2)
-    monkeypatch.setattr(quality_counts, "BLOCK", 4)
+    monkeypatch.setattr(counts, "AT_ONCE", 2)
+    monkeypatch.setattr(counts, "BLOCK", 4)
     rounds = 1
     while count_on(project=project, seconds=0):
         rounds += 1
@@ -315,14 +315,14 @@ def test_kept_in_blocks_it_is_what_is_counted_at_once(project, annotator, bob, e
 
 
 def test_what_comes_goes_and_comes_back_is_counted_the_rest_not_read_again(project, annotator, bob, manager, much, monkeypatch):
-    monkeypatch.setattr(quality_counts, "OVERLAP", 0)
-    monkeypatch.setattr(quality_counts, "SLACK", timedelta(0))
+    monkeypatch.setattr(counts, "OVERLAP", 0)
+    monkeypatch.setattr(counts, "SLACK", timedelta(0))
     at_random(project, [annotator, bob, manager], 30)
     count_on(project=project)
     assert count_on(project=project) is False
     read = []
-    count_block = quality_counts._count_block
-    monkeypatch.setattr(quality_counts, "_count_block", lambda of, number: (read.append(number), count_block(of, number)))
+    count_block = counts._count_block
+    monkeypatch.setattr(counts, "_count_block", lambda of, number: (read.append(number), count_block(of, number)))
     before = report_on(project).everybody.judged
     newest = make_comparison(project)
     judgement = answer(annotator, newest, FIRST)

@@ -9,14 +9,11 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotate import lanes, queue
-from annotate.judging import JudgementRefused, record_judgement, take_back_last
-from annotate.lanes import Lane
+from annotate.judging.judgements import JudgementRefused, record_judgement, take_back_last
 from annotate.models import Assignment, Comparison, Membership
 from annotate.models.comparison import Purpose
-from annotate.no_work import explain_no_work
-from annotate.pausing import pause_project
-from annotate.queue import (
+from annotate.queue import claims, lanes
+from annotate.queue.claims import (
     claim_comparison,
     release_lapsed,
     release_leases,
@@ -24,6 +21,9 @@ from annotate.queue import (
     skip_comparison,
     supersede,
 )
+from annotate.queue.lanes import Lane
+from annotate.queue.no_work import explain_no_work
+from annotate.queue.pausing import pause_project
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 from tests.collecting.leases import assert_places_add_up, run_out
 
@@ -90,7 +90,7 @@ def test_prefetching_holds_one_more_and_never_a_third(project, annotator):
     assert following != shown
     assert claim_comparison(project=project, annotator=annotator, beside=shown) == following
     assert claim_comparison(project=project, annotator=annotator) == shown
-    assert Assignment.objects.live().count() == queue.MAX_LEASES == 2
+    assert Assignment.objects.live().count() == claims.MAX_LEASES == 2
     judge(shown)
     assert claim_comparison(project=project, annotator=annotator) == following
 

@@ -8,12 +8,12 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 
-from annotate.exports import export_preferences
-from annotate.imports import undo_import
+from annotate.data.exports import export_preferences
+from annotate.data.imports import undo_import
+from annotate.data.rating_imports import import_ratings
+from annotate.judging.ratings import count_ratings, next_rating, rate, take_back_rating
+from annotate.judging.refusals import JudgementRefused
 from annotate.models import Completion, Rating
-from annotate.rating_imports import import_ratings
-from annotate.ratings import count_ratings, next_rating, rate, take_back_rating
-from annotate.refusals import JudgementRefused
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
 from tests.training.rows import make_judgement
 

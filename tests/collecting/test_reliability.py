@@ -5,14 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from annotate.consensus import settle
+from annotate.consensus.triples import settle
+from annotate.consensus.verdicts import NoTriple, Vote, by_reliability
 from annotate.models import Dispute
 from annotate.models.judgement import Outcome
 from annotate.models.project import Consensus
 from annotate.models.scale import Grades, LeastGrade
-from annotate.reliability import Estimate, estimate, is_current, refresh_estimate, reliability_in, stored_estimate
-from annotate.review import settle_comparison
-from annotate.verdicts import NoTriple, Vote, by_reliability
+from annotate.quality.reliability import Estimate, estimate, is_current, refresh_estimate, reliability_in, stored_estimate
+from annotate.review.decisions import settle_comparison
 from tests.builders import make_comparison, make_member
 from tests.collecting.judged import judge
 

@@ -9,17 +9,16 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.cases import list_waiting, next_waiting, open_case
-from annotate.consensus import Chosen, settle
-from annotate.disputes import is_divided, mark_disputes, note_disputes
-from annotate.imports import undo_import
-from annotate.judging import record_judgement, take_back_last
+from annotate.consensus.triples import Chosen, settle
+from annotate.data.imports import undo_import
+from annotate.judging.judgements import record_judgement, take_back_last
 from annotate.models import Assignment, Decision, Dispute, Judgement, PreferenceImport
 from annotate.models.judgement import Outcome
 from annotate.models.review import Reason
 from annotate.models.scale import Grades
-from annotate.queue import claim_comparison
-from annotate.review import (
+from annotate.queue.claims import claim_comparison
+from annotate.review.cases import list_waiting, next_waiting, open_case
+from annotate.review.decisions import (
     ReviewRefused,
     ask_for_more,
     leave_as_it_is,
@@ -27,6 +26,7 @@ from annotate.review import (
     take_back_decision,
     withdraw_judgement,
 )
+from annotate.review.disputes import is_divided, mark_disputes, note_disputes
 from tests.builders import make_comparison, make_member, make_project, make_version
 from tests.collecting.judged import judge
 
@@ -306,7 +306,7 @@ def at(comparison, query="") -> str:
 
 
 def test_the_queue_is_filtered_and_paged(project, crowd, monkeypatch):
-    monkeypatch.setattr("annotate.cases.PAGE", 2)
+    monkeypatch.setattr("annotate.review.cases.PAGE", 2)
     comparisons = [make_comparison(project, judgements_required=2) for _ in range(3)]
     for comparison in comparisons:
         judge(comparison, crowd[0], FIRST), judge(comparison, crowd[1], SECOND)
@@ -422,7 +422,7 @@ def test_the_same_number_of_queries_for_one_as_for_thirty(signed_in, project, cr
 
 
 def test_the_counts_stop_at_a_thousand(signed_in, project, divided, monkeypatch):
-    monkeypatch.setattr("annotate.cases.COUNTED", 0)
+    monkeypatch.setattr("annotate.review.cases.COUNTED", 0)
     monkeypatch.setattr("annotate.views.review.COUNTED", 0)
     assert "0+" in signed_in.get(reverse("review", args=[project.slug])).content.decode()
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotate.consensus import Triple
-from annotate.exports import write_rows
+from annotate.consensus.judged import Answer, JudgedComparison
+from annotate.consensus.triples import Triple
+from annotate.data.exports import write_rows
+from annotate.data.imports import preview_import
 from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, detect, read
 from annotate.formats.rows import BadRow, PreferenceRow
-from annotate.imports import preview_import
-from annotate.judged import Answer, JudgedComparison
 from annotate.models.judgement import Outcome
 from annotate.models.prompt import Split
 

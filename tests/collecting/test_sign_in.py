@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from annotate.models import SignInLink
 from annotate.models.people import SignInLinkQuerySet
-from annotate.sign_in import create_sign_in_link, redeem
+from annotate.people.sign_in import create_sign_in_link, redeem
 
 
 def token_of(link: str) -> str:

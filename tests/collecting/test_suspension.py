@@ -5,11 +5,11 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from annotate.judging import JudgementRefused, change_judgement, record_judgement, take_back_last, take_up_skipped
-from annotate.members import MemberRefused, end_suspension, suspend_member
+from annotate.judging.judgements import JudgementRefused, change_judgement, record_judgement, take_back_last, take_up_skipped
 from annotate.models import Assignment, Comparison, Judgement, Membership
-from annotate.no_work import explain_no_work
-from annotate.queue import claim_comparison, skip_comparison
+from annotate.people.members import MemberRefused, end_suspension, suspend_member
+from annotate.queue.claims import claim_comparison, skip_comparison
+from annotate.queue.no_work import explain_no_work
 from tests.builders import make_comparison, make_member
 from tests.collecting.leases import assert_places_add_up
 

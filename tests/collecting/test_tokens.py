@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import Judgement, SentOnce, Token
-from annotate.tokens import MOST_PER_PERSON, TokenRefused, create_token, find_token
+from annotate.people.tokens import MOST_PER_PERSON, TokenRefused, create_token, find_token
 from tests.builders import make_comparison, make_member
 
 ME = "/api/v1/me/"

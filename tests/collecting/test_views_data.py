@@ -10,10 +10,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.exports import FORMATS
-from annotate.imports import import_preferences
+from annotate.data.exports import FORMATS
+from annotate.data.imports import import_preferences
+from annotate.data.uploads import find_upload, keep_upload
 from annotate.models import Comparison, Judgement, PreferenceImport
-from annotate.uploads import find_upload, keep_upload
 from tests.builders import make_project
 from tests.collecting.test_imports import row, stream_of
 

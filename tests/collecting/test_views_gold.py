@@ -6,10 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from annotate.gold import mark_gold
-from annotate.judging import record_judgement
+from annotate.gold.known_answers import mark_gold
+from annotate.judging.judgements import record_judgement
 from annotate.models import Comparison, GoldAnswer, Handout, Membership, Project
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_member, make_project, make_prompt
 
 GOLD, BATCHES = "/projects/taste/gold/", "/projects/taste/batches/"

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.models import Membership, User
-from annotate.sign_in import create_sign_in_link
+from annotate.people.sign_in import create_sign_in_link
 from tests.builders import make_comparison, make_member, make_project, make_user
 
 PASSWORD = "seven green bottles"

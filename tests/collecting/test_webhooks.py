@@ -14,15 +14,24 @@ from ipaddress import ip_address
 import pytest
 from django.utils import timezone
 
-from annotate import outgoing, webhooks
 from annotate.models import Delivery, Judgement, Webhook
 from annotate.models.webhook import Event
-from annotate.outgoing import AddressRefused, is_public, post
-from annotate.webhooks import PAUSES, WebhookRefused, add_webhook, announce_judgements, deliver_due, secret_of, send, send_again
+from annotate.outgoing import sending, webhooks
+from annotate.outgoing.sending import AddressRefused, is_public, post
+from annotate.outgoing.webhooks import (
+    PAUSES,
+    WebhookRefused,
+    add_webhook,
+    announce_judgements,
+    deliver_due,
+    secret_of,
+    send,
+    send_again,
+)
 from tests.builders import make_version
 from tests.training.rows import make_judgement, make_run
-from training.announcements import tell_webhooks
-from training.registry import promote
+from training.clock.announcements import tell_webhooks
+from training.versions.registry import promote
 
 
 class Receiver(ThreadingHTTPServer):
@@ -91,7 +100,7 @@ def test_what_arrives_can_be_checked(hook, receiver, project, annotator):
 
 
 def test_each_event_is_told_once_however_often_the_clock_looks(hook, project, annotator, monkeypatch):
-    monkeypatch.setattr("training.announcements.deliver_due", lambda: 0)
+    monkeypatch.setattr("training.clock.announcements.deliver_due", lambda: 0)
     run = make_run(project, make_version(project), state="done", finished_at=timezone.now() + timedelta(seconds=1))
     promote(version=make_version(project), why="better")
     for _ in range(5):
@@ -147,7 +156,7 @@ def test_one_that_is_down_says_so(hook, receiver, project, annotator):
 
 
 def test_one_that_never_ends_is_cut_off(receiver, monkeypatch):
-    monkeypatch.setattr(outgoing, "WHOLE_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "WHOLE_SECONDS", 0.3)
     receiver.pause = 3
     started = time.monotonic()
     with pytest.raises(TimeoutError, match="no whole answer"):

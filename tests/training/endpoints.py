@@ -4,7 +4,7 @@ from typing import Any
 
 from annotate.models import Project
 from tests.training.model_server import ModelServer
-from training.endpoints import create_endpoint
+from training.endpoints.registering import create_endpoint
 from training.models import Endpoint
 
 ALL = {"at": "2026-01-01T00:00:00+00:00", "seconds": 0.1, "limit": "max_tokens", "stream_options": True, "usage": True, "n": True,

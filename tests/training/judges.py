@@ -3,9 +3,9 @@
 import uuid
 from collections.abc import Callable
 
-from annotate.judging import record_judgement
+from annotate.judging.judgements import record_judgement
 from annotate.models import Project, User
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 
 
 def judge_all(project: Project, annotator: User, choose: Callable[[str, str], str]) -> int:

@@ -6,8 +6,8 @@ from annotate.models import Completion
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import ModelServer, model_server
-from training.adapters import has_adapter, name_of
-from training.generation import run_generation
+from training.endpoints.adapters import has_adapter, name_of
+from training.generation.pairs import run_generation
 from training.models import Generation
 from training.models.job import JobState
 

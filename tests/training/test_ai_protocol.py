@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.ai_protocol import (
+from training.ai.protocol import (
     Decision,
     Protocol,
     Reading,
@@ -15,7 +15,7 @@ from training.ai_protocol import (
     strength_of,
     uncertainty_of,
 )  # fmt: skip
-from training.chat import Answer
+from training.endpoints.chat import Answer
 
 PLAIN = Protocol("Shorter is better.")
 REASONED = Protocol("Shorter is better.", gives_reasons=True)

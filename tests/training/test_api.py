@@ -6,7 +6,7 @@ from annotate.models.prompt import Split
 from tests.builders import make_prompt, make_version
 from tests.training.rows import add_events, make_judgement, make_run, make_trained
 from training.models import Run
-from training.registry import serving_version
+from training.versions.registry import serving_version
 
 API = "/api/v1/projects/taste/"
 

@@ -10,8 +10,8 @@ from tests.builders import make_prompt, make_version
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server
 from tests.training.rows import make_judgement, make_trained
-from training.endpoints import serve_endpoint
-from training.inquiry_answers import run_inquiry
+from training.endpoints.registering import serve_endpoint
+from training.inquiries.answers import run_inquiry
 from training.models import Dataset, Generation, Inquiry
 
 API = "/api/v1/projects/"

@@ -3,7 +3,7 @@
 import pytest
 
 from annotate.models.token import Scope
-from annotate.tokens import create_token
+from annotate.people.tokens import create_token
 from tests.builders import make_member, make_user
 from tests.training.roles import ROLES, Expected
 from tests.training.test_urls_by_role import CASES, TABLE, address_of, told

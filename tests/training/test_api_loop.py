@@ -11,13 +11,13 @@ from django.conf import settings
 
 from annotate.models import Judgement, Project
 from annotate.models.token import Scope
-from annotate.tokens import create_token
+from annotate.people.tokens import create_token
 from tests.builders import make_user
 from tests.training.test_loop import QUICK
 from tests.training.workers import wait_for, worker
-from training import automation
+from training.clock import automation
 from training.models import Run, Version
-from training.registry import promote, serving_version
+from training.versions.registry import promote, serving_version
 
 SCRIPT = settings.BASE_DIR / "examples" / "loop.py"
 

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from annotate.api.about import document
 from annotate.models.token import Scope
-from annotate.tokens import create_token
+from annotate.people.tokens import create_token
 from config.wsgi import application
 from tests.builders import make_member
 from tests.training.test_urls_by_role import place as place

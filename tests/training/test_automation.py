@@ -16,10 +16,13 @@ from django_tasks_db.models import DBTaskResult
 
 from tests import builders
 from tests.training.test_registry import make_run
-from training import automation, jobs, registry, tasks
-from training.automation import tick
+from training import tasks
+from training.clock import automation
+from training.clock.automation import tick
 from training.models import Generation
 from training.models.job import JobState
+from training.versions import registry
+from training.worker import jobs
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tests.training.tiny_gguf import write_gguf
-from training import base_models
-from training.base_models import ModelError, import_model
+from training.versions import base_models
+from training.versions.base_models import ModelError, import_model
 
 pytestmark = pytest.mark.torch
 

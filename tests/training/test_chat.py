@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import half, hangs, model_server, status, stream, web_page
-from training.chat import Client, Question
-from training.endpoint_errors import EndpointError, PromptRefused
-from training.endpoint_pool import ask_all
+from training.endpoints.chat import Client, Question
+from training.endpoints.errors import EndpointError, PromptRefused
+from training.endpoints.pool import ask_all
 
 SEA = [{"role": "user", "content": "Write one sentence about the sea."}]
 

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from tests.builders import make_project, make_version
 from tests.training.rows import add_events, make_dataset, make_run, make_trained, values_at
-from training import curves
-from training.curve_files import write_tensorboard
 from training.models import RunEvent
+from training.runs import curves
+from training.runs.curve_files import write_tensorboard
 
 RUNS, COMPARE = "/projects/taste/runs/", "/projects/taste/runs/compare/"
 

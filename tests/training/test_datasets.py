@@ -9,13 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from annotate.exports import FORMATS
+from annotate.data.exports import FORMATS
 from annotate.models import User
 from annotate.models.judgement import Judgement
 from annotate.models.prompt import Split
 from tests import builders
 from tests.training.judges import judge_all, shorter
-from training.datasets import NothingToTrainOn, create_dataset, preview_dataset
+from training.datasets.snapshots import NothingToTrainOn, create_dataset, preview_dataset
 from training.models import Dataset
 
 FILES = ("train.jsonl", "heldout.jsonl")
@@ -94,7 +94,7 @@ def test_a_directory_that_a_crash_left_is_replaced(judged, var_dir) -> None:
 
 
 def test_many_judgements_are_linked_in_batches(judged, monkeypatch, django_assert_max_num_queries) -> None:
-    monkeypatch.setattr("training.datasets.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("training.datasets.snapshots.ROWS_AT_ONCE", 2)
     assert create_dataset(project=judged).judgements.count() == 5
 
 

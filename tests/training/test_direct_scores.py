@@ -9,10 +9,10 @@ from annotate.models import Comparison, Completion
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server
-from training.ai_annotators import change_ai_annotator, create_ai_annotator
-from training.chat import Answer
-from training.direct_scores import NothingToPair, expected_score, pair_best_against_worst, read_score, score_completions
-from training.endpoints import serve_endpoint
+from training.ai.annotators import change_ai_annotator, create_ai_annotator
+from training.ai.direct_scores import NothingToPair, expected_score, pair_best_against_worst, read_score, score_completions
+from training.endpoints.chat import Answer
+from training.endpoints.registering import serve_endpoint
 from training.models import AiScore
 
 

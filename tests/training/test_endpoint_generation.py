@@ -9,12 +9,12 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import half, model_server, status
-from training import jobs
-from training.automation import generation_is_due
-from training.endpoints import serve_endpoint
-from training.generation import run_generation
+from training.clock.automation import generation_is_due
+from training.endpoints.registering import serve_endpoint
+from training.generation.pairs import run_generation
 from training.models import Generation
 from training.models.job import JobState
+from training.worker import jobs
 
 pytestmark = pytest.mark.torch  # the module of generations loads it
 
@@ -193,8 +193,8 @@ def test_cancelling_stops_it(version, prompts, server, settings, monkeypatch) ->
 
 
 def test_an_endpoint_takes_part_in_a_blind_evaluation(project, server, base) -> None:
-    from training.evaluation_answers import run_evaluation
-    from training.evaluations import start_evaluation
+    from training.evaluations.answers import run_evaluation
+    from training.evaluations.ordering import start_evaluation
 
     for _ in range(4):
         builders.make_prompt(project, split=Split.HELDOUT)

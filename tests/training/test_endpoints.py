@@ -9,15 +9,15 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import hangs, model_server, status
-from training.automation import weights_changed_at
-from training.endpoint_errors import EndpointError
-from training.endpoint_keys import read_key
-from training.endpoint_probe import probe_endpoint
-from training.endpoints import EndpointRefused, change_endpoint, create_endpoint, remove_endpoint, serve_endpoint
+from training.clock.automation import weights_changed_at
+from training.endpoints.errors import EndpointError
+from training.endpoints.keys import read_key
+from training.endpoints.probe import probe_endpoint
+from training.endpoints.registering import EndpointRefused, change_endpoint, create_endpoint, remove_endpoint, serve_endpoint
 from training.models import Endpoint
-from training.registry import serving_version
-from training.runs import RunRefused, start_run
-from training.train_form import TrainForm
+from training.runs.form import TrainForm
+from training.runs.ordering import RunRefused, start_run
+from training.versions.registry import serving_version
 from training.wording import dollars
 
 LOCAL = "http://127.0.0.1:8001/v1"
@@ -171,7 +171,7 @@ def test_a_failed_test_is_kept_with_its_reason(project, server) -> None:
 
 @pytest.mark.torch
 def test_an_endpoint_is_described_by_its_answers(project, server) -> None:
-    from training.evaluation import SHOWN_PROMPTS, describe_version
+    from training.versions.description import SHOWN_PROMPTS, describe_version
 
     for _ in range(10):
         builders.make_prompt(project, split=Split.HELDOUT)

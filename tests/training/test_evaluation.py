@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from annotate.intervals import interval_of, wilson
 from annotate.models import Completion
 from annotate.models.prompt import Split
+from annotate.quality.intervals import interval_of, wilson
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
 from tests.training.rows import make_trained
-from training import evaluation
-from training.answer_figures import distinct, figures_of_answers
-from training.evaluation import describe_version, kl_estimate, mean_and_error, measured_against
-from training.sampling import load_policy
+from training.generation.sampling import load_policy
+from training.versions import description
+from training.versions.answer_figures import distinct, figures_of_answers
+from training.versions.description import describe_version, kl_estimate, mean_and_error, measured_against
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def test_a_version_and_its_parent_are_described_on_the_same_held_out_prompts(bas
     base.refresh_from_db()
     for version in (base, child):
         greedy = version.completions.filter(temperature=0)
-        assert greedy.count() == evaluation.SHOWN_PROMPTS and {c.prompt.split for c in greedy} == {Split.HELDOUT}
+        assert greedy.count() == description.SHOWN_PROMPTS and {c.prompt.split for c in greedy} == {Split.HELDOUT}
         assert 0 < version.metrics["mean_tokens"] <= base.project.max_new_tokens
         assert 0 <= version.metrics["ended_share"] <= 1 and version.metrics["described_prompts"] == 10
     assert child.metrics["kl"] > 0 and child.metrics["kl_error"] > 0 and "kl" not in base.metrics
     assert set(base.completions.values_list("prompt", flat=True)) == set(child.completions.values_list("prompt", flat=True))
-    assert Completion.objects.count() == 2 * evaluation.SHOWN_PROMPTS
+    assert Completion.objects.count() == 2 * description.SHOWN_PROMPTS
 
 
 @pytest.mark.torch
@@ -52,7 +52,7 @@ def test_a_grandchild_is_measured_against_the_base_and_its_reference(base, heldo
     assert found["kl"] > 0 and found["kl_reference"] > 0 and found["kl"] != found["kl_reference"]
     assert found["kl_reference_error"] > 0 and found["mean_tokens_error"] >= 0 and found["drawn"] == 10
     assert 0 < found["distinct_1"] <= found["distinct_2"] <= 1
-    policy, prompts = load_policy(grandchild.path), [prompt.messages for prompt in evaluation.fixed_prompts(base.project, 16)]
+    policy, prompts = load_policy(grandchild.path), [prompt.messages for prompt in description.fixed_prompts(base.project, 16)]
     expected = kl_estimate(policy, load_policy(child.path), prompts, seed=grandchild.pk, max_new_tokens=12)
     assert found["kl_reference"] == pytest.approx(expected.mean, abs=1e-4)
 
@@ -61,12 +61,12 @@ def test_a_grandchild_is_measured_against_the_base_and_its_reference(base, heldo
 def test_describing_twice_changes_nothing_and_one_cut_short_is_completed(base, heldout) -> None:
     describe_version(version=base)
     before = base.metrics
-    assert describe_version(version=base).metrics == before and Completion.objects.count() == evaluation.SHOWN_PROMPTS
+    assert describe_version(version=base).metrics == before and Completion.objects.count() == description.SHOWN_PROMPTS
     base.metrics = {}
     base.save()
     Completion.objects.first().delete()
     assert describe_version(version=base).metrics["mean_tokens"] == before["mean_tokens"]
-    assert Completion.objects.count() == evaluation.SHOWN_PROMPTS
+    assert Completion.objects.count() == description.SHOWN_PROMPTS
 
 
 @pytest.mark.torch

@@ -5,18 +5,18 @@ from collections.abc import Callable
 
 import pytest
 
-from annotate.consensus import settle
-from annotate.exclusions import exclude_person, lift_exclusion
-from annotate.judging import record_judgement, take_back_last
+from annotate.consensus.exclusions import exclude_person, lift_exclusion
+from annotate.consensus.triples import settle
+from annotate.judging.judgements import record_judgement, take_back_last
 from annotate.models import Comparison, User
 from annotate.models.comparison import ComparisonState, Purpose
 from annotate.models.prompt import Split
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests import builders
 from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
-from training import automation
-from training.evaluations import (
+from training.clock import automation
+from training.evaluations.ordering import (
     EvaluationRefused,
     decide,
     decide_evaluations,
@@ -25,12 +25,12 @@ from training.evaluations import (
     start_evaluation,
     stop_evaluation,
 )  # fmt: skip
+from training.evaluations.standings import standing_of
 from training.models import Evaluation, EvaluationPair, Version
 from training.models.evaluation import Verdict
 from training.models.job import JobState
-from training.registry import promote, serving_version
-from training.standings import standing_of
-from training.version_upkeep import UpkeepRefused, request_removal
+from training.versions.registry import promote, serving_version
+from training.versions.upkeep import UpkeepRefused, request_removal
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def two_models(base, var_dir, project):
 
 
 def answer(evaluation: Evaluation, **options) -> None:
-    from training.evaluation_answers import run_evaluation
+    from training.evaluations.answers import run_evaluation
 
     run_evaluation(evaluation.pk, **options)
     evaluation.refresh_from_db()
@@ -343,8 +343,8 @@ def test_answers_with_the_same_settings_are_used_again_and_others_are_not(projec
 
 @pytest.mark.torch
 def test_one_that_is_taken_up_again_goes_on_where_it_was(project, two_models) -> None:
-    from training import jobs
-    from training.stopping import Stopped
+    from training.worker import jobs
+    from training.worker.stopping import Stopped
 
     newer, older = two_models
     evaluation = start_evaluation(candidate=newer, opponent=older)
@@ -353,7 +353,7 @@ def test_one_that_is_taken_up_again_goes_on_where_it_was(project, two_models) ->
         if older.completions.exists():
             raise Stopped
 
-    from training.evaluation_answers import run_evaluation
+    from training.evaluations.answers import run_evaluation
 
     run_evaluation(evaluation.pk, check=until_the_other_has_answered)
     evaluation.refresh_from_db()
@@ -384,7 +384,7 @@ def test_a_missing_model_fails_in_words(project, two_models) -> None:
     newer, older = two_models
     Version.objects.filter(pk=newer.pk).update(directory="models/gone")
     evaluation = start_evaluation(candidate=newer, opponent=older)
-    from training.evaluation_answers import run_evaluation
+    from training.evaluations.answers import run_evaluation
 
     run_evaluation(evaluation.pk)
     evaluation.refresh_from_db()
@@ -393,8 +393,8 @@ def test_a_missing_model_fails_in_words(project, two_models) -> None:
 
 @pytest.mark.torch
 def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_models) -> None:
-    from training.best_of import best_and_worst, best_by_reward, rewards_of
-    from training.sampling import Request, encode_prompt, load_policy, sample, score
+    from training.generation.sampling import Request, encode_prompt, load_policy, sample, score
+    from training.rewards.best_of import best_and_worst, best_by_reward, rewards_of
 
     newer, older = two_models
     answer(start_evaluation(candidate=newer, opponent=newer, best_of=4))
@@ -415,8 +415,8 @@ def test_best_of_n_is_the_one_with_the_greatest_implicit_reward(project, two_mod
 @pytest.mark.torch
 def test_the_curve_of_best_of_n(project, two_models) -> None:
     """A judge who likes what the reward likes: the more to choose from, the oftener it wins; of one, it wins as often as not."""
-    from training.best_of import curve, rewards_of
-    from training.sampling import Sample, load_policy
+    from training.generation.sampling import Sample, load_policy
+    from training.rewards.best_of import curve, rewards_of
 
     newer, _ = two_models
     policy, prompts = load_policy(newer.path), list(project.prompts.select_related("project"))
@@ -435,7 +435,7 @@ def test_the_curve_of_best_of_n(project, two_models) -> None:
 def test_from_a_finished_run_to_a_promotion_that_two_people_decide(project, base, var_dir) -> None:
     """Nobody presses a button: the clock asks, a worker answers, two people judge among other pairs, the clock decides."""
     from tests.trainer.tiny import make_tiny_model
-    from training.evaluation_answers import run_evaluation
+    from training.evaluations.answers import run_evaluation
 
     for split in [Split.HELDOUT] * 14 + [Split.TRAIN] * 2:
         builders.make_prompt(project, split=split)

@@ -9,21 +9,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.consensus import read_triples, settle
-from annotate.exclusions import exclude_person, excluded_people, lift_exclusion
-from annotate.gold import mark_gold
-from annotate.judged import read_judged
-from annotate.judging import record_judgement
+from annotate.consensus.exclusions import exclude_person, excluded_people, lift_exclusion
+from annotate.consensus.judged import read_judged
+from annotate.consensus.triples import read_triples, settle
+from annotate.gold.known_answers import mark_gold
+from annotate.judging.judgements import record_judgement
 from annotate.models import Exclusion
 from annotate.models.prompt import Split
-from annotate.queue import claim_comparison
+from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_member, make_project, make_prompt, make_version
 from tests.collecting.judged import judge
 from tests.collecting.test_concurrency import at_once
 from tests.training.rows import make_run, make_trained
-from training.datasets import create_dataset
-from training.previews import kept_preview
-from training.trained_on import uses_of
+from training.datasets.previews import kept_preview
+from training.datasets.snapshots import create_dataset
+from training.datasets.trained_on import uses_of
 
 
 @pytest.fixture

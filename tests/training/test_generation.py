@@ -8,15 +8,18 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.trainer.tiny import make_tiny_model
 from tests.training.rows import make_run, make_trained
-from training import automation, jobs, registry, tasks
-from training import generation as generating
-from training.automation import generation_is_due
-from training.best_of import rewards_of
-from training.filling import seed_of
-from training.generation import choose_prompts, run_generation, sample_pairs
+from training import tasks
+from training.clock import automation
+from training.clock.automation import generation_is_due
+from training.generation import pairs as generating
+from training.generation.filling import seed_of
+from training.generation.pairs import choose_prompts, run_generation, sample_pairs
+from training.generation.sampling import Request, Sample, load_policy, sample
 from training.models import Generation
 from training.models.job import JobState
-from training.sampling import Request, Sample, load_policy, sample
+from training.rewards.best_of import rewards_of
+from training.versions import registry
+from training.worker import jobs
 
 pytestmark = pytest.mark.torch
 

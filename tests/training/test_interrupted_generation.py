@@ -9,7 +9,7 @@ from django.utils import timezone
 from annotate.models import Comparison, Completion
 from tests import builders
 from tests.training.workers import wait_for, worker
-from training import automation
+from training.clock import automation
 from training.models import Generation, Version
 from training.models.job import JobState
 

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from tests import builders
-from training import jobs
 from training.models import Generation
 from training.models.job import JobState
+from training.worker import jobs
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import pytest
 from django.core.cache import cache
 
-from annotate.reliability import refresh_estimate, stored_estimate
+from annotate.quality.reliability import refresh_estimate, stored_estimate
 from tests.builders import make_comparison, make_member
 from tests.collecting.judged import judge
-from training import automation, kept_figures, tasks
+from training import tasks
+from training.clock import automation, kept_figures
 
 
 @pytest.fixture(autouse=True)

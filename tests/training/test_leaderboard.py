@@ -12,16 +12,16 @@ import pytest
 from django.core.cache import cache
 from sklearn.linear_model import LogisticRegression
 
-from annotate.imports import import_preferences
+from annotate.data.imports import import_preferences
 from annotate.models import Judgement
 from tests import builders
 from tests.training.rows import make_judgement
-from training.automation import count_leaderboards, tasks
-from training.battles import read_battles
-from training.leaderboard import count_leaderboard, rows_of
+from training.clock.automation import count_leaderboards, tasks
+from training.leaderboard.battles import read_battles
+from training.leaderboard.counting import count_leaderboard, rows_of
+from training.leaderboard.pictures import picture_of
+from training.leaderboard.ratings import Rating, Table, fit, ranks_of, ratings_of
 from training.models import Leaderboard
-from training.rating_pictures import picture_of
-from training.ratings import Rating, Table, fit, ranks_of, ratings_of
 
 BATTLES = Path(__file__).parents[3] / "shared" / "data" / "alpaca_battles.jsonl.gz"
 

@@ -16,13 +16,14 @@ from annotate.models.prompt import Split
 from tests import builders
 from tests.training.judges import judge_all, shorter
 from tests.training.workers import wait_for, worker
-from training import automation, registry
-from training.evaluation import describe_version
-from training.generation import run_generation
+from training.clock import automation
+from training.generation.pairs import run_generation
 from training.models import Generation, Run, Version
 from training.models.job import JobState
-from training.runs import cancel_run, resume_run, start_run
-from training.supervision import run_training
+from training.runs.ordering import cancel_run, resume_run, start_run
+from training.runs.supervision import run_training
+from training.versions import registry
+from training.versions.description import describe_version
 
 pytestmark = pytest.mark.torch
 

@@ -13,23 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from annotate.consensus import settle
+from annotate.consensus.triples import settle
 from annotate.models import Comparison, Completion
 from annotate.models.prompt import Split
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server
-from training.ai_annotators import create_ai_annotator
-from training.chat import Client, Question
-from training.endpoint_errors import EndpointError
-from training.endpoint_probe import probe_endpoint
-from training.endpoints import serve_endpoint
-from training.generation import run_generation
+from training.ai.annotators import create_ai_annotator
+from training.ai.sittings import run_sitting, start_sitting
+from training.endpoints.chat import Client, Question
+from training.endpoints.errors import EndpointError
+from training.endpoints.probe import probe_endpoint
+from training.endpoints.registering import serve_endpoint
+from training.generation.pairs import run_generation
 from training.models import Generation
 from training.models.job import JobState
-from training.runs import start_run
-from training.sittings import run_sitting, start_sitting
-from training.supervision import run_training
+from training.runs.ordering import start_run
+from training.runs.supervision import run_training
 
 pytestmark = pytest.mark.torch
 SEA = [{"role": "user", "content": "Write a short answer about the sea."}]

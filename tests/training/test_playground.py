@@ -113,7 +113,7 @@ def test_it_becomes_a_comparison_once_ahead_of_the_others(as_manager, project, m
 
 
 def test_its_sides_are_shuffled(project, manager, serving, other):
-    from training.playground import make_comparison as into_the_queue
+    from training.playground.asking import make_comparison as into_the_queue
 
     firsts = {into_the_queue(tryout=answered(project, serving, other, manager)).first.version_id for _ in range(24)}
     assert firsts == {serving.pk, other.pk}
@@ -142,8 +142,8 @@ def test_annotators_and_viewers_stay_out(client, annotator, viewer, serving):
 
 @pytest.mark.torch
 def test_a_worker_writes_both_answers_and_the_stream_ends_as_a_sample_does(project, base, manager):
-    from training.playground_answers import answer
-    from training.sampling import Request, load_policy, sample, stream
+    from training.generation.sampling import Request, load_policy, sample, stream
+    from training.playground.answers import answer
 
     tryout = answered(project, base, base, manager, state="queued", first_text="", second_text="", told={})
     answer(tryout.pk)
@@ -160,7 +160,7 @@ def test_a_worker_writes_both_answers_and_the_stream_ends_as_a_sample_does(proje
 
 @pytest.mark.torch
 def test_a_model_that_is_gone_is_said(project, manager, var_dir):
-    from training.playground_answers import answer
+    from training.playground.answers import answer
 
     tryout = answered(project, make_version(project), None, manager, state="queued")
     answer(tryout.pk)

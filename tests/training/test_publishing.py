@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from annotate.models.prompt import Split
 from tests.builders import make_prompt, make_version
 from tests.training.rows import make_judgement
-from training.datasets import create_dataset
-from training.publishing import PublishError, push_directory, write_dataset_directory
+from training.datasets.snapshots import create_dataset
+from training.versions.publishing import PublishError, push_directory, write_dataset_directory
 
 
 @pytest.fixture

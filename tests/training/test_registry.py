@@ -10,9 +10,9 @@ from django.core.management.base import CommandError
 
 from annotate.models.comparison import ComparisonState
 from tests import builders
-from training import registry
-from training.base_models import ModelInfo
 from training.models import Dataset, Promotion, Run, Version
+from training.versions import registry
+from training.versions.base_models import ModelInfo
 
 RECORD = {
     "serve_dtype": "float32",

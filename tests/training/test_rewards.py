@@ -9,11 +9,10 @@ from annotate.models import Comparison, Dispute
 from annotate.models.prompt import Split
 from tests import builders
 from tests.training.rows import make_judgement, make_trained
-from training import rewards
 from training.models import Score, Scoring, Version
 from training.models.job import JobState
-from training.registry import promote
-from training.rewards import (
+from training.rewards import implicit
+from training.rewards.implicit import (
     ScoringRefused,
     agreement_of,
     contradictions,
@@ -24,6 +23,7 @@ from training.rewards import (
     start_scoring,
     unscored,
 )  # fmt: skip
+from training.versions.registry import promote
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_the_clock_lets_the_serving_version_score_what_is_new(project, version, 
 def test_what_follows_is_looked_at_only_when_somebody_has_judged(project, version, annotator, monkeypatch) -> None:
     cache.clear()
     looked = []
-    monkeypatch.setattr(rewards, "follow_rewards", lambda **_: looked.append(1))
+    monkeypatch.setattr(implicit, "follow_rewards", lambda **_: looked.append(1))
     for _ in range(2):
         cache.delete(f"rewards-looked-at:{project.pk}")
         score_what_is_new()
@@ -185,7 +185,7 @@ def test_the_versions_page_tells_and_offers(client, manager, project, version, a
     answer = client.post("/projects/taste/versions/1/score/", follow=True)
     assert "as soon as a worker is free" in answer.content.decode() and Scoring.objects.get().started_by == manager
     score(version, judgement.comparison, -2.0)
-    Scoring.objects.update(state="done", figures=rewards.figures_of_rewards(version))
+    Scoring.objects.update(state="done", figures=implicit.figures_of_rewards(version))
     page = client.get(version.get_absolute_url()).content.decode()
     assert f"/review/{judgement.comparison_id}/" in page and "of 1 scored pair" in page
     answer = client.post("/projects/taste/versions/0/score/", follow=True)
@@ -208,9 +208,9 @@ def trained(base, var_dir, project) -> Version:
 
 @pytest.mark.torch
 def test_pairs_are_scored_as_the_trainer_does(project, base, trained, annotator) -> None:
-    from training.sampling import encode_prompt, load_policy
-    from training.sampling import score as slow_score
-    from training.scoring import run_scoring
+    from training.generation.sampling import encode_prompt, load_policy
+    from training.generation.sampling import score as slow_score
+    from training.rewards.scoring import run_scoring
 
     short = make_judgement(project, annotator, "second").comparison
     long = builders.make_comparison(project, builders.make_prompt(project, "word " * 600))
@@ -240,7 +240,7 @@ def test_pairs_are_scored_as_the_trainer_does(project, base, trained, annotator)
 @pytest.mark.torch
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_what_starts_by_itself_takes_a_part_at_a_time(project, base, trained, annotator, manager, monkeypatch, by_hand) -> None:
-    from training import scoring
+    from training.rewards import scoring
 
     monkeypatch.setattr(scoring, "BY_ITSELF", 1)
     for _ in range(2):
@@ -251,7 +251,7 @@ def test_what_starts_by_itself_takes_a_part_at_a_time(project, base, trained, an
 
 @pytest.mark.torch
 def test_a_scorer_that_fails_tells_why(project, base, trained, annotator) -> None:
-    from training.scoring import run_scoring
+    from training.rewards.scoring import run_scoring
 
     make_judgement(project, annotator)
     Version.objects.filter(pk=base.pk).update(directory="models/gone")
@@ -263,8 +263,8 @@ def test_a_scorer_that_fails_tells_why(project, base, trained, annotator) -> Non
 
 @pytest.mark.torch
 def test_a_scorer_ends_with_its_worker_and_starts_again(project, base, trained, annotator) -> None:
-    from training.scoring import run_scoring
-    from training.stopping import Stopped
+    from training.rewards.scoring import run_scoring
+    from training.worker.stopping import Stopped
 
     make_judgement(project, annotator)
     scoring = start_scoring(version=trained)

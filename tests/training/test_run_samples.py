@@ -3,7 +3,7 @@
 import pytest
 
 from tests.training.rows import add_samples, make_run
-from training.run_samples import samples_of_run
+from training.runs.samples import samples_of_run
 
 URL = "/projects/taste/runs/1/"
 

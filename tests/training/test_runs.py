@@ -10,12 +10,12 @@ from django_tasks_db.models import DBTaskResult
 from tests import builders
 from tests.training.judges import judge_all, shorter
 from tests.training.test_datasets import add_pairs
-from training.datasets import NothingToTrainOn
+from training.datasets.snapshots import NothingToTrainOn
 from training.dpo.config import Config
 from training.dpo.errors import ConfigError
 from training.models import Dataset, Run
 from training.models.job import JobState
-from training.runs import RunRefused, cancel_run, config_of, resume_run, start_run
+from training.runs.ordering import RunRefused, cancel_run, config_of, resume_run, start_run
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import sampling
-from training.sampling import Request, choose_tokens, keep_top_p, sample, score
+from training.generation import sampling
+from training.generation.sampling import Request, choose_tokens, keep_top_p, sample, score
 
 pytestmark = pytest.mark.torch
 

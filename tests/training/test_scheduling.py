@@ -9,9 +9,9 @@ from django.utils import timezone
 from annotate.models.prompt import Split
 from tests.builders import make_prompt, make_version
 from tests.training.rows import make_judgement
-from training.automation import tick
+from training.clock.automation import tick
+from training.clock.scheduling import next_time, start_due_runs, why_due
 from training.models import Run
-from training.scheduling import next_time, start_due_runs, why_due
 
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -84,7 +84,7 @@ def test_at_its_hour_a_run_starts_if_anything_is_new_and_only_once(project, anno
 
 
 def test_what_is_refused_is_not_tried_at_each_tick(project, annotator, base, monkeypatch, caplog):
-    from training import scheduling
+    from training.clock import scheduling
 
     ask(project, trains_after=1)
     make_judgement(project, annotator, "tie")

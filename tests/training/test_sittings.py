@@ -7,20 +7,22 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from annotate.ai_members import change_ai_judgements
-from annotate.consensus import settle
-from annotate.judging import record_judgement
+from annotate.consensus.triples import settle
+from annotate.judging.judgements import record_judgement
 from annotate.models import Assignment, Comparison, Judgement
-from annotate.queue import claim_comparison
-from annotate.sign_in import create_sign_in_link
+from annotate.people.ai_members import change_ai_judgements
+from annotate.people.sign_in import create_sign_in_link
+from annotate.queue.claims import claim_comparison
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server, status
-from training import automation, jobs, sittings
-from training.ai_annotators import AiAnnotatorRefused, change_ai_annotator, create_ai_annotator
+from training.ai import sittings
+from training.ai.annotators import AiAnnotatorRefused, change_ai_annotator, create_ai_annotator
+from training.ai.sittings import run_sitting, sitting_is_due, start_sitting
+from training.clock import automation
 from training.models import AiVerdict, Sitting
 from training.models.job import JobState
-from training.sittings import run_sitting, sitting_is_due, start_sitting
+from training.worker import jobs
 
 
 def sides_of(body) -> tuple[str, str]:

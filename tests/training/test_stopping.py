@@ -8,7 +8,7 @@ import pytest
 from annotate.models.prompt import Split
 from tests import builders
 from training import tasks
-from training.stopping import Stopped, stoppable
+from training.worker.stopping import Stopped, stoppable
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def test_after_a_signal_the_check_raises(heard) -> None:
 
 @pytest.mark.torch
 def test_a_description_that_is_stopped_leaves_the_version_undescribed(base, heard, monkeypatch) -> None:
-    from training import evaluation
+    from training.versions import description
 
     def sample(*args, before_each, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         before_each()
 
-    monkeypatch.setattr(evaluation, "sample", sample)
+    monkeypatch.setattr(description, "sample", sample)
     builders.make_prompt(base.project, split=Split.HELDOUT)
     tasks.describe_version.call(base.pk)
     base.refresh_from_db()

@@ -12,11 +12,13 @@ import pytest
 
 from tests import builders
 from tests.training.test_registry import RECORD, make_run
-from training import jobs, registry, supervision
 from training.dpo.errors import Stopped, storage_error
 from training.models import Run
 from training.models.job import JobState
-from training.supervision import EventFollower, in_words_of_the_page, run_training
+from training.runs import supervision
+from training.runs.supervision import EventFollower, in_words_of_the_page, run_training
+from training.versions import registry
+from training.worker import jobs
 
 START = {"event": "start", "steps": 4}
 STEPS = [{"event": "step", "step": n, "steps": 4, "loss": 0.7 - n / 10} for n in range(1, 5)]

@@ -11,11 +11,11 @@ from annotate.models import Judgement
 from annotate.models.prompt import Split
 from tests.builders import make_completion, make_member, make_project, make_prompt, make_version
 from tests.training.rows import add_events, make_judgement, make_run
-from training.datasets import create_dataset, preview_dataset
-from training.estimate import Shape, adapter_numbers, memory_of
-from training.filters import FilterError, Filters, filters_in_words
+from training.datasets.filters import FilterError, Filters, filters_in_words
+from training.datasets.snapshots import create_dataset, preview_dataset
 from training.models import Machine, Run
-from training.runs import Order, RunRefused, plan_run, start_run
+from training.runs.estimate import Shape, adapter_numbers, memory_of
+from training.runs.ordering import Order, RunRefused, plan_run, start_run
 
 URL = "/projects/taste/train/"
 API = "/api/v1/projects/taste/runs/"
@@ -226,7 +226,7 @@ def test_the_formula_agrees_with_what_the_layers_keep():
 
 @pytest.mark.torch
 def test_a_worker_tells_what_it_runs_on(db):
-    from training.machines import note_machine
+    from training.worker.machines import note_machine
 
     told = note_machine()
     assert told.memory_bytes > 10**8 and told.flops > 1e8 and told.count >= 1 and told.name

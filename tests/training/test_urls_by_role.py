@@ -8,13 +8,13 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from annotate.models import Assignment, Judgement
-from annotate.review import leave_as_it_is
+from annotate.review.decisions import leave_as_it_is
 from tests.builders import make_comparison, make_member, make_project, make_prompt, make_user, make_version
 from tests.collecting.judged import judge
 from tests.training.api_roles import API_ALSO, API_TABLE
 from tests.training.roles import EVERYBODY, JUDGES, LOOKS, MANAGES, MEMBERS, ROLES, SIGN_IN, SIGNED_IN, Expected, below_project
 from tests.training.rows import make_evaluation, make_run
-from training.ai_annotators import create_ai_annotator
+from training.ai.annotators import create_ai_annotator
 
 OWN = UUID(int=7)  # an assignment of the visitor's own
 ID = 8_000_001  # of rows whose addresses hold one: far from those that a database counts up to by itself

@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_project, make_version
 from tests.training.rows import make_judgement, make_run, make_trained
-from training.lineage import drawn_versions, lineage_of
 from training.models import Version, VersionAlias
-from training.runs import Order, RunRefused, plan_run
-from training.version_upkeep import UpkeepRefused, remove_files, request_removal
+from training.runs.ordering import Order, RunRefused, plan_run
+from training.versions.lineage import drawn_versions, lineage_of
+from training.versions.upkeep import UpkeepRefused, remove_files, request_removal
 
 VERSIONS = "/projects/taste/versions/"
 

@@ -10,7 +10,7 @@ from tests import builders
 from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
 from tests.training.test_evaluations import candidates, judge_some, others
-from training.evaluations import decide_evaluations
+from training.evaluations.ordering import decide_evaluations
 from training.models import Evaluation, Version
 
 

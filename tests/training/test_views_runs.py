@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from tests.builders import make_project, make_version
 from tests.training.rows import add_events, make_dataset, make_run, make_trained, values_at
-from training import curves
 from training.models import Generation, Run, RunEvent
-from training.phases import working_seconds
+from training.runs import curves
+from training.runs.phases import working_seconds
 
 LIST, URL, EVENTS = "/projects/taste/runs/", "/projects/taste/runs/1/", "/projects/taste/runs/1/events.json"
 HTMX = {"HX-Request": "true"}

@@ -4,10 +4,10 @@ import pytest
 
 from tests.builders import make_comparison, make_completion, make_project, make_prompt, make_version
 from tests.training.rows import make_samples, make_trained
-from training.lineage import lineage_of
 from training.models import Promotion, RunEvent
-from training.registry import serving_version
-from training.samples import samples_of
+from training.versions.before_and_after import samples_of
+from training.versions.lineage import lineage_of
+from training.versions.registry import serving_version
 
 LIST, URL = "/projects/taste/versions/", "/projects/taste/versions/1/"
 

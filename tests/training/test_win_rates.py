@@ -10,9 +10,9 @@ from scipy.optimize import minimize
 from scipy.stats import bootstrap as scipy_bootstrap
 from sklearn.linear_model import LogisticRegression
 
-from training.length_control import RIDGE, fit, length_controlled, scale
-from training.sequential import ALPHA, EVERYTHING, SHARES, bounds, bounds_over_time, evidence
-from training.win_rates import bootstrap, win_rate
+from training.evaluations.length_control import RIDGE, fit, length_controlled, scale
+from training.evaluations.sequential import ALPHA, EVERYTHING, SHARES, bounds, bounds_over_time, evidence
+from training.evaluations.win_rates import bootstrap, win_rate
 
 MIXED = [1.0, 1.0, 0.0, 0.5, 1.0, 0.0, 1.0, 0.5, 2 / 3, 1.0] * 6
 

@@ -13,9 +13,9 @@ from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
 from annotate.models.prompt import Split
 from training.api.serializers import DatasetOut, TakeDatasetIn
-from training.datasets import FILES, NothingToTrainOn, create_dataset
+from training.datasets.snapshots import FILES, NothingToTrainOn, create_dataset
 from training.models import Dataset
-from training.registry import serving_version
+from training.versions.registry import serving_version
 
 
 class DatasetView(ApiView):

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
 from training.api.serializers import EvaluationOut, StartEvaluationIn
-from training.evaluations import EvaluationRefused, opponent_of, start_evaluation, stop_evaluation
+from training.evaluations.ordering import EvaluationRefused, opponent_of, start_evaluation, stop_evaluation
 from training.models import Evaluation, Version
 
 

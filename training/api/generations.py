@@ -9,9 +9,9 @@ from rest_framework.response import Response
 from annotate.api.base import ApiView, Conflict, PageIn, page_of
 from annotate.api.schema import paged
 from training.api.serializers import GenerationOut
-from training.automation import start_generation
-from training.jobs import request_cancel
+from training.clock.automation import start_generation
 from training.models import Generation
+from training.worker.jobs import request_cancel
 
 
 class GenerationsView(ApiView):

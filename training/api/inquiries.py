@@ -9,11 +9,11 @@ from rest_framework.response import Response
 
 from annotate.api.base import ApiView, Conflict, valid
 from annotate.api.given import AnswerTextField, MessagesField
-from training.inquiries import InquiryRefused, beta_of, start_inquiry
-from training.jobs import request_cancel
+from training.inquiries.asking import InquiryRefused, beta_of, start_inquiry
 from training.models import Inquiry, Version
 from training.models.inquiry import InquiryKind
-from training.registry import serving_version
+from training.versions.registry import serving_version
+from training.worker.jobs import request_cancel
 
 AT_ONCE, MOST_EACH, MOST_TOKENS = 64, 16, 4096
 

@@ -9,13 +9,13 @@ from rest_framework.response import Response
 from annotate.api.access import SignedIn
 from annotate.api.base import ApiView, PageIn, page_of, valid
 from annotate.api.schema import paged
-from annotate.flags import LONGEST, MOST
-from annotate.guidelines import LONGEST as LONGEST_GUIDELINES
-from annotate.guidelines import save_guidelines
+from annotate.judging.flags import LONGEST, MOST
 from annotate.models import Membership, Project
 from annotate.models.project import Role
 from annotate.models.scale import Grades
-from annotate.projects import create_project, may_create_projects, set_archived
+from annotate.projects.changes import create_project, may_create_projects, set_archived
+from annotate.projects.guidelines import LONGEST as LONGEST_GUIDELINES
+from annotate.projects.guidelines import save_guidelines
 from training.forms import ProjectForm
 
 

@@ -10,9 +10,9 @@ from rest_framework.response import Response
 from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
 from training.api.serializers import AfterIn, EventsOut, PlanOut, RunOut, StartRunIn
-from training.datasets import NothingToTrainOn
+from training.datasets.snapshots import NothingToTrainOn
 from training.models import Run, Version
-from training.runs import ConfigError, Order, RunRefused, cancel_run, plan_run, resume_run, start_run
+from training.runs.ordering import ConfigError, Order, RunRefused, cancel_run, plan_run, resume_run, start_run
 
 EVENTS_AT_ONCE = 2000
 

@@ -4,15 +4,15 @@ from typing import Any
 
 from rest_framework import serializers
 
+from training.datasets.filters import FilterError, Filters
 from training.dpo.config import PRESETS, hyperparameters
-from training.evaluations import MOST_BEST_OF
-from training.filters import FilterError, Filters
+from training.evaluations.ordering import MOST_BEST_OF
 from training.models import Evaluation, Generation, Run, RunEvent, Version
-from training.runs import MOST_PROCESSES
+from training.runs.ordering import MOST_PROCESSES
 
 
 class TakeDatasetIn(serializers.Serializer):
-    """`filters`: see training/filters.py."""
+    """`filters`: see training/datasets/filters.py."""
 
     filters = serializers.DictField(required=False, default=dict, help_text="What leaves judged pairs out; none if empty.")
 
@@ -24,7 +24,7 @@ class TakeDatasetIn(serializers.Serializer):
 
 
 class StartRunIn(TakeDatasetIn):
-    """`overrides` may hold any setting of the trainer; the trainer's own rules check it. `filters`: see training/filters.py."""
+    """`overrides` may hold any setting of the trainer; its own rules check it. `filters`: see training/datasets/filters.py."""
 
     preset = serializers.ChoiceField(choices=list(PRESETS), required=False)
     overrides = serializers.DictField(required=False, default=dict)

@@ -14,8 +14,8 @@ from annotate.api.base import ApiView, PageIn, page_of, valid
 from annotate.api.schema import paged
 from training.api.serializers import PromoteIn, VersionFilesOut, VersionOut
 from training.models import Version
-from training.registry import promote, serving_version
-from training.version_files import list_files
+from training.versions.files import list_files
+from training.versions.registry import promote, serving_version
 
 
 class VersionView(ApiView):

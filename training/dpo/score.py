@@ -83,8 +83,8 @@ def hanley(share: float, first: int, second: int) -> tuple[float, float]:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share. Example: 5 of 10 → 0.237 to 0.763. The pages have annotate/intervals.py for it, which
-    the trainer may not import, nor they the trainer's.
+    """Wilson's 95 % interval of a share. Example: 5 of 10 → 0.237 to 0.763. The pages have annotate/quality/intervals.py for
+    it, which the trainer may not import, nor they the trainer's.
     """
     z = 1.959964
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)

@@ -118,7 +118,7 @@ class AiVerdict(models.Model):
 
 
 class AiScore(models.Model):
-    """What an AI annotator gives one answer by itself, from 1 to 10, by an edition of its rubric (`training.direct_scores`)."""
+    """What an AI annotator gives one answer by itself, from 1 to 10, by an edition of its rubric (ai/direct_scores.py)."""
 
     annotator = models.ForeignKey(AiAnnotator, on_delete=models.CASCADE, related_name="scores")
     rubric = models.ForeignKey(Rubric, on_delete=models.PROTECT, related_name="scores")

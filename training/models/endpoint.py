@@ -13,7 +13,7 @@ PER = Decimal(1_000_000)  # tokens that a price is for
 
 
 class Endpoint(models.Model):
-    """One server, one model on it. Its key is here, encrypted (`training.endpoint_keys`), or in the environment."""
+    """One server, one model on it. Its key is here, encrypted (`training.endpoints.keys`), or in the environment."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
     name = models.CharField(max_length=100)
@@ -28,7 +28,7 @@ class Endpoint(models.Model):
     price_out = models.DecimalField(max_digits=10, decimal_places=4, default=0, validators=[MinValueValidator(0)])
     extra = models.JSONField(default=dict, blank=True, help_text="Fields added to every request.")
     loads_adapters = models.BooleanField(default=False, help_text="A vLLM into which LoRA adapters may be loaded.")
-    features = models.JSONField(default=dict, blank=True, help_text="What the last test showed (`training.endpoint_probe`).")
+    features = models.JSONField(default=dict, blank=True, help_text="What the last test showed (`training.endpoints.probe`).")
     next_request_at = models.DateTimeField(null=True, blank=True, help_text="When the next request may be sent: its rate limit.")
     changed_at = models.DateTimeField(auto_now=True)
     created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")

@@ -1,7 +1,7 @@
 """What every long job has in common: a row with a state, progress and a heartbeat.
 
 A worker owns a job while the row carries its `claim`. Every write of the owner is conditional on it, so a worker
-that was thought dead and comes back finds that it owns nothing (`training.jobs`).
+that was thought dead and comes back finds that it owns nothing (`training.worker.jobs`).
 """
 
 from datetime import timedelta

@@ -14,7 +14,7 @@ class MachineQuerySet(models.QuerySet):
 
 
 class Machine(models.Model):
-    """One host with one kind of device, as its newest worker told (`training.machines`)."""
+    """One host with one kind of device, as its newest worker told (`training.worker.machines`)."""
 
     host = models.CharField(max_length=200)
     device = models.CharField(max_length=10, help_text="cpu or cuda, as torch names it.")

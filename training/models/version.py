@@ -82,7 +82,7 @@ class Version(models.Model):
 
     @property
     def is_described(self) -> bool:
-        """Its samples and figures are there (`training.evaluation`)."""
+        """Its samples and figures are there (`training.versions.description`)."""
         return "described_at" in self.metrics
 
     def get_absolute_url(self) -> str:

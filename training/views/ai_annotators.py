@@ -7,11 +7,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.access import ProjectRequest, project_view
-from annotate.ai_members import change_ai_judgements
-from annotate.markdown import render as render_markdown
-from training.ai_annotators import AiAnnotatorRefused, change_ai_annotator, create_ai_annotator
-from training.ai_figures import figures_of
-from training.ai_forms import AiAnnotatorForm, PurposeForm
+from annotate.people.ai_members import change_ai_judgements
+from annotate.text.markdown import render as render_markdown
+from training.ai.annotators import AiAnnotatorRefused, change_ai_annotator, create_ai_annotator
+from training.ai.figures import figures_of
+from training.ai.forms import AiAnnotatorForm, PurposeForm
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -8,12 +8,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotate.access import ProjectRequest, project_view
-from training.endpoint_errors import EndpointError
-from training.endpoint_forms import EndpointForm
-from training.endpoint_probe import PATIENCE, probe_endpoint
-from training.endpoints import EndpointRefused, change_endpoint, create_endpoint, remove_endpoint, serve_endpoint
+from training.endpoints.errors import EndpointError
+from training.endpoints.forms import EndpointForm
+from training.endpoints.probe import PATIENCE, probe_endpoint
+from training.endpoints.registering import EndpointRefused, change_endpoint, create_endpoint, remove_endpoint, serve_endpoint
 from training.models import Endpoint
-from training.registry import serving_version
+from training.versions.registry import serving_version
 
 
 @never_cache

@@ -11,15 +11,15 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
-from annotate.quality_tables import cell
-from training.evaluation_results import OUTCOMES, judged_results, results_table
-from training.evaluations import stop_evaluation
+from annotate.quality.tables import cell
+from training.evaluations.ordering import stop_evaluation
+from training.evaluations.pictures import path_of, share_in, share_of
+from training.evaluations.results import OUTCOMES, judged_results, results_table
+from training.evaluations.standings import standing_of
 from training.models import Evaluation
 from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
-from training.standings import standing_of
 from training.views.project import STOP_POLLING
-from training.win_pictures import path_of, share_in, share_of
 
 PER_PAGE = 30
 RESULTS_PER_PAGE = 10

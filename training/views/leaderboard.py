@@ -7,11 +7,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from annotate.access import ProjectRequest, project_view
-from annotate.quality_tables import cell
-from training.leaderboard import rows_of
+from annotate.quality.tables import cell
+from training.leaderboard.counting import rows_of
+from training.leaderboard.pictures import picture_of
+from training.leaderboard.ratings import PRIOR
 from training.models import Leaderboard
-from training.rating_pictures import picture_of
-from training.ratings import PRIOR
 
 COLUMNS = (
     "rank", "name", "version", "rating", "rating_low", "rating_high", "win_rate", "win_low", "win_high", "wins", "ties", "losses",

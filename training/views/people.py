@@ -6,12 +6,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from annotate.access import ProjectRequest, project_view
-from annotate.exclusions import excluded_people
+from annotate.consensus.exclusions import excluded_people
 from annotate.forms import ExclusionForm
-from annotate.members import find_person
+from annotate.judging.own_work import own_figures
 from annotate.models import Exclusion
-from annotate.own_work import own_figures
-from training.trained_on import uses_of
+from annotate.people.members import find_person
+from training.datasets.trained_on import uses_of
 
 
 @require_safe

@@ -10,9 +10,9 @@ from django.views.decorators.vary import vary_on_headers
 from annotate.access import ProjectRequest, project_view
 from training.models import Tryout
 from training.models.job import JobState
-from training.playground import NoComparison, make_comparison, try_out
-from training.playground_form import PlaygroundForm, initial_of
-from training.registry import serving_version
+from training.playground.asking import NoComparison, make_comparison, try_out
+from training.playground.form import PlaygroundForm, initial_of
+from training.versions.registry import serving_version
 from training.views.project import STOP_POLLING
 
 WAITS = 20  # seconds after which the page says that no worker has taken it up

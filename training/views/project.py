@@ -8,13 +8,13 @@ from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
 from annotate.forms import PauseForm
-from annotate.guidelines import mark_as_read
-from annotate.markdown import render as render_markdown
-from annotate.progress import progress_of
+from annotate.projects.guidelines import mark_as_read
+from annotate.projects.progress import progress_of
+from annotate.text.markdown import render as render_markdown
 from training.dpo.config import PRESETS
 from training.forms import ProjectForm
 from training.overview import overview_of
-from training.train_form import preset_choices
+from training.runs.form import preset_choices
 
 STOP_POLLING = 286
 

@@ -11,19 +11,19 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
-from annotate.intervals import interval_of
-from training import curves
-from training.cautions import cautions_of_run, cautions_of_version, pairs_measured
-from training.curve_files import as_csv, as_json
+from annotate.quality.intervals import interval_of
 from training.dpo.config import FIELDS
 from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
-from training.phases import phase_of, working_seconds
-from training.run_differences import MOST_COMPARED, differences_of
-from training.run_samples import samples_of_run
-from training.runs import RunRefused, cancel_run, resume_run
-from training.train_form import MAIN
+from training.runs import curves
+from training.runs.curve_files import as_csv, as_json
+from training.runs.differences import MOST_COMPARED, differences_of
+from training.runs.form import MAIN
+from training.runs.ordering import RunRefused, cancel_run, resume_run
+from training.runs.phases import phase_of, working_seconds
+from training.runs.samples import samples_of_run
+from training.versions.cautions import cautions_of_run, cautions_of_version, pairs_measured
 from training.views.project import STOP_POLLING
 from training.wording import reasons_in_words
 

@@ -6,10 +6,10 @@ from django.views.decorators.http import require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
-from annotate.noise import measure_noise
-from training.datasets import NothingToTrainOn
-from training.runs import ConfigError, Plan, plan_run, start_run
-from training.train_form import TrainForm, initial_of, is_asked
+from annotate.quality.noise import measure_noise
+from training.datasets.snapshots import NothingToTrainOn
+from training.runs.form import TrainForm, initial_of, is_asked
+from training.runs.ordering import ConfigError, Plan, plan_run, start_run
 from training.wording import reasons_in_words
 
 

@@ -10,9 +10,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
 from training.models import Version
-from training.provenance import judged_comparison, judgements_in
-from training.tarballs import stream_tar
-from training.version_upkeep import UpkeepRefused, archive, describe, drop_alias, request_removal, set_alias, unarchive
+from training.versions.provenance import judged_comparison, judgements_in
+from training.versions.tarballs import stream_tar
+from training.versions.upkeep import UpkeepRefused, archive, describe, drop_alias, request_removal, set_alias, unarchive
 from training.views.versions import _find_version
 
 

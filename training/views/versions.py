@@ -8,23 +8,23 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
-from annotate.queue import outdated_pairs
-from training.automation import description_is_given_up
-from training.cautions import standing_cautions
-from training.evaluation_card import evaluation_card
-from training.evaluations import EvaluationRefused, start_evaluation
-from training.figures import figures_of
-from training.filters import filters_in_words
+from annotate.queue.claims import outdated_pairs
+from training.clock.automation import description_is_given_up
+from training.datasets.filters import filters_in_words
+from training.evaluations.card import evaluation_card
+from training.evaluations.ordering import EvaluationRefused, start_evaluation
 from training.forms import EvaluationForm, PromoteForm
-from training.lineage import drawn_versions, lineage_of
 from training.models import Version
-from training.provenance import people_of
-from training.registry import promote, serving_version
-from training.reward_card import reward_card
-from training.rewards import ScoringRefused, start_scoring
-from training.samples import samples_of
-from training.version_table import Asked
-from training.version_upkeep import why_not_removed
+from training.rewards.card import reward_card
+from training.rewards.implicit import ScoringRefused, start_scoring
+from training.versions.before_and_after import samples_of
+from training.versions.cautions import standing_cautions
+from training.versions.figures import figures_of
+from training.versions.lineage import drawn_versions, lineage_of
+from training.versions.provenance import people_of
+from training.versions.registry import promote, serving_version
+from training.versions.table import Asked
+from training.versions.upkeep import why_not_removed
 from training.views.project import STOP_POLLING
 
 PER_PAGE = 30

@@ -5,10 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.members import MemberRefused, add_member
 from annotate.models import Project
 from annotate.models.project import Role
-from annotate.sign_in import create_sign_in_link
+from annotate.people.members import MemberRefused, add_member
+from annotate.people.sign_in import create_sign_in_link
 
 
 class Command(BaseCommand):

@@ -8,14 +8,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from annotate.counting import counted
+from annotate.data.imports import ImportReport, import_preferences, undo_import
+from annotate.data.rating_imports import import_ratings
 from annotate.formats.files import FileBroken
 from annotate.formats.registry import READERS, UnknownFormat
 from annotate.formats.rows import BadRow
-from annotate.imports import ImportReport, import_preferences, undo_import
 from annotate.models import PreferenceImport, Project
 from annotate.models.prompt import Split
-from annotate.rating_imports import import_ratings
+from annotate.text.counting import counted
 
 SHOWN = 20
 

@@ -8,11 +8,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from tqdm import tqdm
 
+from annotate.data.prompts import ImportReport, import_prompts
 from annotate.formats.files import FileBroken
-from annotate.members import MemberRefused, add_member
 from annotate.models import Project
 from annotate.models.project import Role
-from annotate.prompts import ImportReport, import_prompts
+from annotate.people.members import MemberRefused, add_member
 
 SHOWN = 20
 

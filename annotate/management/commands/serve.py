@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import Membership
 from annotate.models.project import Role
+from annotate.people.sign_in import create_sign_in_link
 from annotate.processes import Processes, read_procfile
-from annotate.sign_in import create_sign_in_link
 
 PATIENCE_SECONDS = 3  # what the web server of a `serve` that was killed may take to leave the port
 

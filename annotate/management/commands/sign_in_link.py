@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import User
-from annotate.sign_in import create_sign_in_link
+from annotate.people.sign_in import create_sign_in_link
 
 
 class Command(BaseCommand):

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.endpoint_errors import EndpointError
-from training.endpoint_probe import probe_endpoint
-from training.endpoints import EndpointRefused, create_endpoint, serve_endpoint
+from training.endpoints.errors import EndpointError
+from training.endpoints.probe import probe_endpoint
+from training.endpoints.registering import EndpointRefused, create_endpoint, serve_endpoint
 from training.management.arguments import find_project
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.base_models import ModelError
 from training.management.arguments import find_project
-from training.registry import add_base_version
+from training.versions.base_models import ModelError
+from training.versions.registry import add_base_version
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""`manage.py automate`: the clock. Looks every few seconds whether something is due (`training.automation`)."""
+"""`manage.py automate`: the clock. Looks every few seconds whether something is due (`training.clock.automation`)."""
 
 import logging
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
-from training.automation import tick
+from training.clock.automation import tick
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.base_models import ModelError
-from training.direct_scores import NothingToPair, pair_best_against_worst
-from training.endpoint_errors import EndpointError
+from training.ai.direct_scores import NothingToPair, pair_best_against_worst
+from training.endpoints.errors import EndpointError
 from training.management.arguments import find_project
-from training.registry import serving_version
+from training.versions.base_models import ModelError
+from training.versions.registry import serving_version
 
 
 class Command(BaseCommand):

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.exports import FORMATS, ExportReport, export_preferences, open_compressed
+from annotate.data.exports import FORMATS, ExportReport, export_preferences, open_compressed
 from annotate.formats import llama_factory
 from annotate.models import Project
 from annotate.models.prompt import Split
-from training.datasets import NothingToTrainOn, create_dataset
+from training.datasets.snapshots import NothingToTrainOn, create_dataset
 from training.management.arguments import find_project
 from training.models import Dataset
 

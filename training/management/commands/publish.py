@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import Project
-from training.publishing import PublishError, directory_of, push_directory, write_dataset_directory
+from training.versions.publishing import PublishError, directory_of, push_directory, write_dataset_directory
 
 
 class Command(BaseCommand):

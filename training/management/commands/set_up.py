@@ -7,9 +7,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from annotate.guidelines import save_guidelines
 from annotate.models import Membership, Project, User
 from annotate.models.project import Role
+from annotate.projects.guidelines import save_guidelines
 
 DEMO = settings.BASE_DIR / "annotate" / "demo"
 SYSTEM_PROMPT = "Answer in one to three short sentences."

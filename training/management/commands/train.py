@@ -10,13 +10,13 @@ from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
 from annotate.models import Project
-from training.datasets import NothingToTrainOn
+from training.datasets.filters import FilterError, Filters
+from training.datasets.snapshots import NothingToTrainOn
 from training.dpo.errors import ConfigError
-from training.filters import FilterError, Filters
 from training.management.arguments import find_project
 from training.models import Run, Version
 from training.models.job import JobState
-from training.runs import Order, Plan, plan_run, start_run
+from training.runs.ordering import Order, Plan, plan_run, start_run
 from training.wording import counted, lasting, reasons_in_words, shortened
 
 LOOK_SECONDS = 0.5

@@ -1,0 +1,1 @@
+"""How the judgements of a comparison become a triple (x, y_w, y_l), or none."""

@@ -1,0 +1,234 @@
+"""Consensus: the judgements of one comparison become a triple (x, y_w, y_l), or none, by the project's rule.
+
+What a manager has settled (`annotate.review.decisions`) wins over rule and judgements: those that say otherwise leave the triple.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from django.db.models import Case, Exists, OuterRef, Q, When
+
+from annotate.consensus.exclusions import excluded_people
+from annotate.consensus.verdicts import RULES, WAITS, Made, NoTriple, Rule, Verdict, Vote, by_reliability, settled
+from annotate.models import Decision, Judgement, Project
+from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.completion import FinishReason
+from annotate.models.judgement import Outcome
+from annotate.models.project import Consensus
+from annotate.models.prompt import Split
+from annotate.models.scale import Grades
+from annotate.models.voters import by_voters
+from annotate.quality.reliability import reliability_in
+
+READ_AT_ONCE = 2000  # rows held while reading
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    prompt: list[dict[str, str]]
+    chosen: str
+    rejected: str
+    split: Split
+    strength: float  # the mean strength of those who chose the winner
+    weight: float
+    comparison_id: int
+    judgement_ids: tuple[int, ...]  # those of its verdict
+    chosen_version_id: int | None
+    rejected_version_id: int | None
+    chosen_truncated: bool = False  # cut off at the generator's token limit: it did not end by itself
+    rejected_truncated: bool = False
+    settled_by: int | None = None  # the manager's decision that made it
+    edited: bool = False  # the chosen answer was written by an annotator, who improved the better of the two
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """`triples` in the order of their comparisons. `counts` has every reason of NoTriple, in comparisons.
+
+    Each training comparison that was ever judged either gives triples (one, but by the rule “every”) or is counted once.
+    """
+
+    rule: str
+    triples: list[Triple]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which judgements count, as conditions on Judgement rows, and by which rule; all of them by the project's if not given."""
+
+    pairs: Q = field(default_factory=Q)  # of their comparisons
+    votes: Q = field(default_factory=Q)  # of themselves: a done comparison is then decided by those that are left
+    rule: str = ""
+
+
+EVERYTHING = Chosen()
+
+
+def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
+    """The rule by its name; by reliability it comes with the project's estimate, which `fresh` brings up to date."""
+    if name != Consensus.RELIABILITY:
+        return RULES[name]
+    estimate = reliability_in(project, fresh=fresh)
+    return lambda votes: by_reliability(votes, estimate, project.confidence_bar)
+
+
+def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False) -> Settlement:
+    """Every triple that the standing judgements of the project's training comparisons give. Four queries.
+
+    With `fresh`, the rule “by reliability” estimates anew if judgements came since it last did.
+    """
+    chosen = _without_the_excluded(chosen, project)
+    counts = Counter(dict.fromkeys(NoTriple, 0))
+    triples = list(_read_triples(project, counts, chosen, fresh))
+    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
+    rule = chosen.rule or project.consensus
+    return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+
+
+def read_triples(
+    *, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING, fresh: bool = False
+) -> Iterator[Triple]:
+    """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
+    return _read_triples(project, counts, _without_the_excluded(chosen, project), fresh)
+
+
+def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
+    """The judgements of people whom a manager has excluded decide nothing (`annotate.consensus.exclusions`)."""
+    people = excluded_people(project)
+    return replace(chosen, votes=chosen.votes & ~Q(annotator__in=people)) if people else chosen
+
+
+def _read_triples(project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool) -> Iterator[Triple]:
+    name = chosen.rule or project.consensus
+    rule = rule_of(project, name, fresh=fresh)
+    settlements = _read_settlements(project)
+    for row, votes in _read_votes(project, chosen):
+        if chosen.votes and row["state"] == ComparisonState.DONE:
+            row["required"] = min(row["required"], len(votes))
+        settlement = settlements.get(row["id"])
+        made = _judge_comparison(row, votes, rule, settlement, waits=name in WAITS, least_grade=project.least_grade)
+        if isinstance(made, NoTriple):
+            counts[made] += 1
+        else:
+            for verdict in made:
+                yield from _triples(row, verdict, settlement)
+
+
+VOTE = ("counts", "pk", "annotator_id", "outcome", "strength", "assignment__grades", "edited_text")
+COMPARISON = {
+    "id": "comparison_id",
+    "required": "comparison__judgements_required",
+    "state": "comparison__state",
+    "messages": "comparison__prompt__messages",
+    "split": "comparison__prompt__split",
+    "first": "comparison__first__text",
+    "second": "comparison__second__text",
+    "first_version": "comparison__first__version_id",
+    "second_version": "comparison__second__version_id",
+    "first_finish": "comparison__first__finish_reason",
+    "second_finish": "comparison__second__finish_reason",
+}
+
+
+def _read_votes(project: Project, chosen: Chosen) -> Iterator[tuple[dict[str, Any], list[Vote]]]:
+    """Each judged training comparison with its standing votes, in order, read in one streamed query.
+
+    A settled one comes even if none of its judgements counts.
+    """
+    counts = chosen.votes & Q(withdrawn_at=None) & by_voters()
+    is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("comparison_id")))
+    rows = (
+        Judgement.objects.filter(
+            chosen.pairs, counts | Q(is_settled), comparison__project=project, comparison__purpose=Purpose.TRAIN
+        )
+        .for_training()
+        .annotate(counts=Case(When(counts, then=True), default=False))
+        .order_by("comparison_id", "pk")
+        .values_list(*VOTE, *COMPARISON.values())
+        .iterator(chunk_size=READ_AT_ONCE)
+    )
+    for _, group in groupby(rows, key=itemgetter(len(VOTE))):
+        same = list(group)
+        votes = [_vote(*row[1 : len(VOTE)]) for row in same if row[0]]
+        yield dict(zip(COMPARISON, same[0][len(VOTE) :], strict=True)), votes
+
+
+def _vote(pk: int, annotator_id: int, outcome: str, strength: int, grades: int, edited_text: str) -> Vote:
+    return Vote(pk, annotator_id, Outcome(outcome), strength, Grades(grades), edited_text)
+
+
+def _read_settlements(project: Project) -> dict[int, Decision]:
+    """By comparison. They are made by hand, so there are few."""
+    return {decision.comparison_id: decision for decision in Decision.objects.settlements().filter(comparison__project=project)}
+
+
+def _judge_comparison(
+    row: dict[str, Any], votes: list[Vote], rule: Rule, settlement: Decision | None, *, waits: bool, least_grade: int
+) -> Made:
+    if settlement is None and len(votes) < row["required"] and waits:
+        return NoTriple.INCOMPLETE
+    made = settled(settlement, votes) if settlement else rule(votes)
+    if isinstance(made, NoTriple):
+        return made
+    if row["first"].strip() == row["second"].strip():
+        return NoTriple.IDENTICAL
+    return [verdict for verdict in made if verdict.rank >= least_grade] or NoTriple.WEAK
+
+
+def _triples(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Iterator[Triple]:
+    """(chosen, rejected); and of each edit by somebody who chose the winner, (edited, chosen) and (edited, rejected), as
+    Llama 3 was taught (arXiv:2407.21783, section 4.2.1). An edit beats the answer it improves by the weakest grade."""
+    triple = _triple(row, verdict, settlement)
+    yield triple
+    for vote in verdict.votes:
+        text = vote.edited_text.strip()
+        if not text or vote.outcome != verdict.winner or text in (triple.chosen.strip(), triple.rejected.strip()):
+            continue
+        own = replace(
+            triple,
+            chosen=vote.edited_text,
+            chosen_version_id=None,
+            chosen_truncated=False,
+            judgement_ids=(vote.judgement_id,),
+            edited=True,
+        )
+        yield replace(
+            own,
+            strength=1.0,
+            rejected=triple.chosen,
+            rejected_version_id=triple.chosen_version_id,
+            rejected_truncated=triple.chosen_truncated,
+        )
+        yield replace(own, strength=float(vote.strength))
+
+
+def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Triple:
+    won, lost = ("first", "second") if verdict.winner == Outcome.FIRST else ("second", "first")
+    return Triple(
+        prompt=row["messages"],
+        chosen=row[won],
+        rejected=row[lost],
+        split=Split(row["split"]),
+        strength=verdict.strength,
+        weight=verdict.weight,
+        comparison_id=row["id"],
+        judgement_ids=tuple(vote.judgement_id for vote in verdict.votes),
+        chosen_version_id=row[f"{won}_version"],
+        rejected_version_id=row[f"{lost}_version"],
+        chosen_truncated=row[f"{won}_finish"] == FinishReason.LENGTH,
+        rejected_truncated=row[f"{lost}_finish"] == FinishReason.LENGTH,
+        settled_by=settlement and settlement.pk,
+    )
+
+
+def _count_withdrawn(project: Project, chosen: Chosen) -> int:
+    """Comparisons that were judged once, of which no judgement stands, and which nobody has settled."""
+    judgements = Judgement.objects.for_training().filter(chosen.pairs, chosen.votes, by_voters(), comparison=OuterRef("pk"))
+    settlements = Decision.objects.settlements().filter(comparison=OuterRef("pk"))
+    comparisons = project.comparisons.filter(purpose=Purpose.TRAIN)
+    return comparisons.filter(Exists(judgements), ~Exists(judgements.standing()), ~Exists(settlements)).count()

@@ -1,0 +1,1 @@
+"""What comes in from files and programs, and what goes out. The formats themselves: annotate/formats."""

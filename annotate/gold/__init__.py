@@ -1,0 +1,1 @@
+"""Known answers, and newcomers who are given them first."""

@@ -1,0 +1,1 @@
+"""What this installation sends to addresses that people have typed in."""

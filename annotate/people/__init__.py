@@ -1,0 +1,1 @@
+"""Who is here: members, invitations, sign-in, tokens, AI annotators as members."""

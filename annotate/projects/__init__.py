@@ -1,0 +1,1 @@
+"""Projects: made, changed, their guidelines, how far each is."""

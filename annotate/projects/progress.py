@@ -1,0 +1,100 @@
+"""How far the work has come: one person's, and the project's."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from django.core.cache import cache
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from annotate.models import Assignment, Judgement, Project, User
+from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.prompt import Split
+
+LARGE = 2_000  # pairs from which on nobody misses one in a count
+KEPT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A project's comparisons but for gold, which is never used up. Wherever a page counts them, it counts these."""
+
+    judged: int  # with all the judgements they need
+    waiting: int  # for a judgement, also those that are on somebody's screen
+    free: int  # of the waiting ones, those that the queue can hand out now: the rest is on screens
+    retired: int  # superseded before anybody judged them
+
+    @property
+    def all(self) -> int:
+        return self.judged + self.waiting + self.retired
+
+
+def recent_pairs(project: Project) -> Pairs:
+    """As `count_pairs`; of a large project up to a few seconds old, for what is shown after every answer."""
+    key = f"pairs:{project.pk}"
+    pairs = cache.get(key)
+    if pairs is None:
+        pairs = count_pairs(project)
+        if pairs.all >= LARGE:
+            cache.set(key, pairs, KEPT_SECONDS)
+    return pairs
+
+
+def judged_today(*, project: Project, annotator: User) -> int:
+    """The person's judgements that stand, since midnight in the site's time zone. Answered by an index on the person's newest."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    own = Judgement.objects.standing().filter(annotator=annotator, created_at__gte=midnight)
+    return own.filter(comparison__project=project).count()
+
+
+def count_pairs(project: Project) -> Pairs:
+    """One query."""
+    free = Count("pk", filter=Q(free_places__gt=0))
+    rows = project.comparisons.exclude(purpose=Purpose.GOLD).order_by().values("state").annotate(all=Count("pk"), free=free)
+    by_state = {row["state"]: row for row in rows}
+
+    def number(state: ComparisonState, which: str = "all") -> int:
+        return by_state.get(state, {}).get(which, 0)
+
+    return Pairs(
+        judged=number(ComparisonState.DONE),
+        waiting=number(ComparisonState.OPEN),
+        free=number(ComparisonState.OPEN, "free"),
+        retired=number(ComparisonState.RETIRED),
+    )
+
+
+class Progress(TypedDict):
+    """A plain dictionary, so that pages, fragments and JSON show the same numbers."""
+
+    mine_today: int  # since midnight, in the site's time zone
+    mine: int
+    judgements: int  # everybody's that stand
+    done: int  # pairs that are judged
+    open: int  # pairs that wait; there is no “of how many”, since the model goes on writing and promotion retires some
+    leased: int  # pairs that are on somebody's screen, or next on it
+    prompts_train: int
+    prompts_heldout: int
+
+
+def progress_of(*, project: Project, annotator: User | None = None) -> Progress:
+    """Four queries. Without an annotator, `mine` and `mine_today` are 0."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    mine = Q(annotator=annotator)
+    judgements = (
+        Judgement.objects.standing()
+        .filter(comparison__project=project)
+        .aggregate(all=Count("pk"), mine=Count("pk", filter=mine), today=Count("pk", filter=mine & Q(created_at__gte=midnight)))
+    )
+    pairs = count_pairs(project)
+    prompts = dict(project.prompts.order_by().values_list("split").annotate(Count("pk")))
+    return {
+        "mine_today": judgements["today"],
+        "mine": judgements["mine"],
+        "judgements": judgements["all"],
+        "done": pairs.judged,
+        "open": pairs.waiting,
+        "leased": Assignment.objects.live().filter(comparison__project=project).count(),
+        "prompts_train": prompts.get(Split.TRAIN, 0),
+        "prompts_heldout": prompts.get(Split.HELDOUT, 0),
+    }

@@ -1,0 +1,151 @@
+"""Counting for the quality page: at once while there is little, and kept in blocks by the clock when there is much.
+
+A block is the comparisons whose ids share all but their last three digits. A judgement that comes, goes or comes back makes
+its block due; the others' tallies stay as they are. So a million judgements are read once, and each further minute costs what
+was judged in it.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Length
+from django.utils import timezone
+
+from annotate.models import Assignment, Decision, Judgement, Project
+from annotate.models.assignment import AssignmentState
+from annotate.models.judgement import Outcome
+from annotate.models.quality import QualityBlock, QualityCount
+from annotate.models.scale import Grades
+from annotate.quality.tallies import Answer, Tally, tally_of
+
+AT_ONCE = 1500  # judgements that a page counts by itself
+BLOCK = 1000
+OVERLAP = 1000  # keys: a transaction that ends later than one begun after it
+SLACK = timedelta(minutes=1)  # the same for moments
+SECONDS_AT_ONCE = 1.5  # of a call of `count_on`
+
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+RANK_OF = {grades.value: [0, *(grades.rank(each) for each in range(1, grades.strengths + 1))] for grades in Grades}
+ROW = (
+    "comparison_id", "annotator_id", "outcome", "strength", "assignment__grades", "assignment__swapped", "seconds", "created_at",
+    "batch_id", "flags", "assignment__is_gold",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Counted:
+    tally: Tally
+    skips: dict[int, int]
+    at: datetime | None = None  # None: at this moment
+    is_cut: bool = False  # only the newest were looked at: nobody has counted all of them yet
+
+
+def counted(project: Project) -> Counted:
+    """All of the project's judgements: read now if they are few, else as they were counted last."""
+    standing = Judgement.objects.standing().filter(comparison__project=project)
+    if standing[: AT_ONCE + 1].count() <= AT_ONCE:
+        return Counted(tally_of(_read(standing)), _count_skips(project))
+    kept = QualityCount.objects.filter(project=project, counted_at__isnull=False).first()
+    if kept:
+        skips = {int(person): number for person, number in kept.tally["skips"].items()}
+        return Counted(Tally.from_json(kept.tally), skips, at=kept.counted_at)
+    newest = standing.order_by("-pk")[:AT_ONCE]
+    return Counted(tally_of(_read(newest)), _count_skips(project), is_cut=True)
+
+
+def is_kept(project: Project) -> bool:
+    """Whether there are too many judgements to count them on each page."""
+    return Judgement.objects.filter(comparison__project=project)[: AT_ONCE + 1].count() > AT_ONCE
+
+
+def count_on(*, project: Project, seconds: float = SECONDS_AT_ONCE) -> bool:
+    """Reads blocks that are due, for about that long, and tells whether any are left. What it has read is kept.
+
+    What changes while a round goes on is found by the next one.
+    """
+    until = time.monotonic() + seconds
+    kept, is_new = QualityCount.objects.get_or_create(project=project)
+    if not kept.blocks_left:
+        everything = is_new or kept.counted_at is None or _was_undone(kept)
+        now, newest = timezone.now(), _newest(project)
+        kept.blocks_left = sorted(_all_blocks(project) if everything else _changed_blocks(kept))
+        kept.looked_at, kept.newest_judgement = now, newest
+        if not kept.blocks_left and kept.counted_at:
+            kept.save()
+            return False
+    while kept.blocks_left:
+        _count_block(project, kept.blocks_left.pop())
+        if time.monotonic() > until:
+            break
+    if not kept.blocks_left:
+        kept.tally = _merge(project).as_json() | {"skips": {str(pk): number for pk, number in _count_skips(project).items()}}
+        kept.counted_at = kept.looked_at
+    kept.save()
+    return bool(kept.blocks_left)
+
+
+def _newest(project: Project) -> int:
+    of_project = Judgement.objects.filter(comparison__project=project).order_by("-pk")
+    return of_project.values_list("pk", flat=True).first() or 0
+
+
+def _all_blocks(project: Project) -> set[int]:
+    judged = project.comparisons.filter(judgements__isnull=False).order_by().values_list("pk", flat=True).distinct()
+    kept = QualityBlock.objects.filter(project=project).values_list("number", flat=True)
+    return {pk // BLOCK for pk in judged.iterator(chunk_size=10_000)} | set(kept)
+
+
+def _changed_blocks(kept: QualityCount) -> set[int]:
+    """Where judgements have come, have been withdrawn or have been restored since they were last looked for."""
+    own = {"comparison__project": kept.project_id}
+    since = kept.looked_at - SLACK
+    come = Judgement.objects.filter(**own, pk__gt=kept.newest_judgement)
+    if come.exists():
+        come = Judgement.objects.filter(**own, pk__gt=kept.newest_judgement - OVERLAP)
+    restored = Decision.objects.filter(**own, taken_back_at__gt=since, judgement__isnull=False)
+    found: set[int] = set()
+    for rows in (come, Judgement.objects.filter(**own, withdrawn_at__gt=since), restored):
+        found.update(rows.order_by().values_list("comparison_id", flat=True).distinct())
+    return {pk // BLOCK for pk in found}
+
+
+def _was_undone(kept: QualityCount) -> bool:
+    return kept.project.imports.filter(undone_at__gt=kept.looked_at - SLACK).exists()
+
+
+@transaction.atomic
+def _count_block(project: Project, number: int) -> None:
+    rows = Judgement.objects.standing().filter(
+        comparison__project=project, comparison_id__gte=number * BLOCK, comparison_id__lt=(number + 1) * BLOCK
+    )
+    tally = tally_of(_read(rows))
+    QualityBlock.objects.update_or_create(project=project, number=number, defaults={"tally": tally.as_json()})
+
+
+def _merge(project: Project) -> Tally:
+    merged = Tally()
+    for kept in QualityBlock.objects.filter(project=project).values_list("tally", flat=True).iterator(chunk_size=20):
+        merged.add(Tally.from_json(kept))
+    return merged
+
+
+def _read(judgements: QuerySet[Judgement]) -> Iterator[Answer]:
+    lengths = (Length("comparison__first__text"), Length("comparison__second__text"))
+    rows: Iterable[tuple] = judgements.values_list(*ROW, *lengths).iterator(chunk_size=2000)
+    zone = timezone.get_current_timezone()
+    for comparison, person, outcome, strength, grades, swapped, seconds, created_at, batch, flags, gold, first, second in rows:
+        rank = RANK_OF[grades][min(strength, grades // 2)]
+        day = created_at.astimezone(zone).date()
+        imported = batch is not None
+        yield Answer(
+            comparison, person, OUTCOMES[outcome], rank, swapped, seconds, day, first + second, imported, tuple(flags), gold
+        )
+
+
+def _count_skips(project: Project) -> dict[int, int]:
+    skips = Assignment.objects.filter(comparison__project=project, state=AssignmentState.SKIPPED)
+    return dict(skips.order_by().values_list("annotator_id").annotate(Count("pk")))

@@ -1,0 +1,1 @@
+"""Comparisons in dispute, and what a manager decides about them."""

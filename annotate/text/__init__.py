@@ -1,0 +1,1 @@
+"""Text that is shown: Markdown, formulas, differences, numbers in sentences."""

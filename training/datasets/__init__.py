@@ -1,0 +1,1 @@
+"""What has been judged so far, as files that never change."""

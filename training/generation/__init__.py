@@ -1,0 +1,1 @@
+"""How a version answers prompts, and how its answers fill the queue."""

@@ -1,0 +1,99 @@
+"""What every source of answers shares when it fills the queue: how many pairs, of which prompts, and how one is stored."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+
+from django.db.models import Count
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from annotate.models import Comparison, Completion, Project, Prompt
+from annotate.models.comparison import Purpose
+from training import tasks
+from training.generation.unanswered import unanswered_prompts
+from training.models import Generation, Run, Version
+from training.models.job import JobState
+from training.versions.registry import serving_version
+
+MOST_TRIES = 3  # to get two different answers to one prompt
+
+
+def pairs_wanted(project: Project) -> int:
+    """How many comparisons the queue lacks: 0 until it is below its low mark, then up to its high mark."""
+    waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
+    return project.queue_high - waiting if waiting < project.queue_low else 0
+
+
+def something_goes_first() -> bool:
+    urgent = DBTaskResult.objects.filter(
+        task_path=tasks.describe_version.module_path, priority=tasks.AFTER_A_RUN, status=TaskResultStatus.READY
+    )
+    return Run.objects.filter(state=JobState.QUEUED).exists() or urgent.exists()
+
+
+def pairs_left(generation: Generation) -> int:
+    """Pairs still to make. None once another version serves: its own generation will be started."""
+    serving = serving_version(generation.project)
+    if serving is None or serving.pk != generation.version_id:
+        return 0
+    waiting = Comparison.objects.claimable().for_training().filter(project=generation.project).count()
+    return min(generation.total - generation.progress, generation.project.queue_high - waiting)
+
+
+def why_nothing(project: Project, generation: Generation, refusals: Sequence[str]) -> str:
+    if refusals:
+        return f"None of the prompts tried could be used. The first: {refusals[0]}"
+    if generation.dropped_identical or generation.dropped_empty:
+        return (
+            f"No pair was kept: {generation.dropped_identical} prompts got twice the same answer and "
+            f"{generation.dropped_empty} an empty one, {MOST_TRIES} times each. "
+            f"Raise the temperature in the project's settings (it is {project.temperature:g})."
+        )
+    return ""
+
+
+def choose_prompts(*, version: Version, count: int, seed: int, besides: Iterable[int] = ()) -> list[Prompt]:
+    """Of those without a pair of this version, those with fewest comparisons; ties in an order that `seed` shuffles.
+
+    Of both splits: held-out prompts are judged too, to measure with.
+    """
+    besides = set(besides)
+    counted = unanswered_prompts(version).annotate(all=Count("comparisons")).order_by("pk").values_list("pk", "all")
+    shuffle = random.Random(seed)
+    ranked = sorted((every, shuffle.random(), pk) for pk, every in counted.iterator() if pk not in besides)
+    chosen = [pk for *_, pk in ranked[:count]]
+    found = Prompt.objects.in_bulk(chosen)
+    return [found[pk] for pk in chosen]
+
+
+def seed_of(*parts: int) -> int:
+    """63 bits that follow from `parts`: the same in every process and on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def required_now(project: Project) -> int:
+    """How many judgements a new pair needs, until the transaction ends: somebody may have changed it while the model wrote."""
+    return Project.objects.select_for_update(no_key=True).values_list("judgements_required", flat=True).get(pk=project.pk)
+
+
+def add_pair(
+    *, project: Project, prompt: Prompt, first: Completion, second: Completion, priority: float, required: int
+) -> Comparison:
+    return Comparison.objects.create(
+        project=project,
+        prompt=prompt,
+        first=first,
+        second=second,
+        purpose=Purpose.TRAIN,
+        priority=priority,
+        round=Comparison.objects.rounds_of([prompt])[prompt.pk],
+        judgements_required=required,
+        free_places=required,
+    )
+
+
+def priority_of(project: Project, version: Version) -> float:
+    """How many promotions there were when the version was promoted: pairs of the one promoted last come first."""
+    promoted = project.promotions.filter(version=version).order_by("-pk").values("pk")[:1]
+    return float(project.promotions.filter(pk__lte=promoted).count())

@@ -1,0 +1,1 @@
+"""What programs ask a version: answers, log-probabilities, implicit rewards."""

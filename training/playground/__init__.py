@@ -1,0 +1,1 @@
+"""What people ask one or two versions, without a comparison in mind."""

@@ -1,0 +1,1 @@
+"""What every job has in common: who works on it, how it is stopped, on which machine."""
