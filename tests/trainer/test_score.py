@@ -16,7 +16,7 @@ from training.dpo.score import hanley, summary_of, wilson
 from training.dpo.tokens import encode, find_ending
 
 from .conftest import ROOT
-from .tiny import make_row, make_tiny_model, write_rows
+from .tiny import make_config, make_row, make_tiny_model, write_rows
 
 
 @pytest.fixture
@@ -93,6 +93,21 @@ def test_a_config_alone_means_train(tmp_path: Path, capsys: Any) -> None:
     path.write_text("{}")
     assert main([str(path)]) == main(["train", str(path)]) == 2
     assert capsys.readouterr().err.count("model: missing") == 2
+
+
+def test_sft_is_train_with_its_loss(tiny_model_dir: Path, tmp_path: Path, capsys: Any) -> None:
+    def weights(command: str, **settings: Any) -> bytes:
+        here = tmp_path / command
+        config = here / "config.json"
+        asked = make_config(tiny_model_dir, here, heldout=0, max_steps=2, **settings)
+        config.write_text(json.dumps(asked))
+        subprocess.run([sys.executable, "-m", "training.dpo", command, str(config)], cwd=ROOT, check=True, capture_output=True)
+        return (here / "run" / "model" / "model.safetensors").read_bytes()
+
+    assert weights("sft") == weights("train", loss="sft")
+    (tmp_path / "dpo.json").write_text('{"loss": "dpo"}')
+    assert main(["sft", str(tmp_path / "dpo.json")]) == 2
+    assert "this command is for sft. Leave it out, or use train." in capsys.readouterr().err
 
 
 def test_single_answers(tiny_model_dir: Path, tmp_path: Path, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""`python -m training.dpo`: train on triples, score them."""
+"""`python -m training.dpo`: train on triples, make an SFT model of their chosen answers, score them."""
 
 import argparse
 import os
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = about.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
+    _add_sft(commands)
     _add_score(commands)
     return about
 
@@ -84,6 +85,17 @@ def _add_train(commands: Any) -> None:
     train.set_defaults(command=run_train)
 
 
+def _add_sft(commands: Any) -> None:
+    sft = commands.add_parser(
+        "sft",
+        help="fine-tune on the chosen answers alone",
+        description="Train with the loss sft: −log π(y_w|x), the paper's Preferred-FT. CONFIG.json is that of train, whose help "
+        "lists the settings; it names no other loss. Of rows with one answer and its label, the desirable ones are learnt.",
+    )
+    sft.add_argument("config", metavar="CONFIG.json", type=Path, help="settings of the run")
+    sft.set_defaults(command=lambda options: run_train(options, loss="sft"))
+
+
 def _add_score(commands: Any) -> None:
     score = commands.add_parser(
         "score",
@@ -102,9 +114,9 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(command=run_score)
 
 
-def run_train(options: argparse.Namespace) -> None:
+def run_train(options: argparse.Namespace, loss: str | None = None) -> None:
     stopper = Stopper().listen()
-    config = read_config(options.config)
+    config = read_config(options.config, loss=loss)
     if config.stop_with_parent:
         stopper.with_parent()
     train(config.resolved(), stopper)
@@ -132,9 +144,14 @@ def run_score(options: argparse.Namespace) -> None:
     )
 
 
-def read_config(path: Path) -> Config:
-    """The checked config. A fault is also written to the events of the output, if the file names one."""
+def read_config(path: Path, loss: str | None = None) -> Config:
+    """The checked config. A fault is also written to the events of the output, if the file names one.
+
+    With a `loss`, the command names it, and the file may not name another.
+    """
     given = read_config_file(path)
+    if loss and given.setdefault("loss", loss) != loss:
+        raise ConfigError(f'{path}: "loss" is {given["loss"]!r}, and this command is for {loss}. Leave it out, or use train.')
     try:
         return Config.from_dict(given, where=str(path))
     except ConfigError as error:
