@@ -23,13 +23,17 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, float32": {"compute": "float32"},
     "ours, bfloat16": {"compute": "bfloat16"},
     "ours, LoRA 16, float32": {"compute": "float32", "lora_rank": 16},
+    "ours, LoRA 16, bfloat16": {"compute": "bfloat16", "lora_rank": 16},
 }
 THEIRS: dict[str, dict[str, Any]] = {
     "TRL, defaults in float32": {"bf16": False},
     "TRL, best in float32": {"bf16": False, "gradient_checkpointing": False, "precompute_ref_log_probs": True},
     "TRL, defaults (bfloat16)": {"bf16": True},
     "TRL, best in bfloat16": {"bf16": True, "gradient_checkpointing": False, "precompute_ref_log_probs": True},
-}
+    "TRL, LoRA 16, best in bfloat16": {
+        "bf16": True, "gradient_checkpointing": False, "precompute_ref_log_probs": True, "lora_rank": 16,
+    },
+}  # fmt: skip
 
 
 def main() -> None:

@@ -32,6 +32,13 @@ def main(settings_file: str) -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
+    rank, adapters = settings["trl"].pop("lora_rank", None), {}
+    if rank:
+        from peft import LoraConfig
+
+        adapters["peft_config"] = LoraConfig(
+            r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+        )
     with tempfile.TemporaryDirectory() as output:
         config = DPOConfig(
             output_dir=output, num_train_epochs=2, per_device_train_batch_size=settings["batch_pairs"],
@@ -40,7 +47,12 @@ def main(settings_file: str) -> None:
             disable_tqdm=True, seed=0, beta=0.1, **settings["trl"],
         )  # fmt: skip
         trainer = DPOTrainer(
-            model, args=config, train_dataset=Dataset.from_list(kept), processing_class=tokenizer, callbacks=[Clock()]
+            model,
+            args=config,
+            train_dataset=Dataset.from_list(kept),
+            processing_class=tokenizer,
+            callbacks=[Clock()],
+            **adapters,
         )
         trainer.train()
     half = len(ends) // 2
