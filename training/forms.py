@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -11,6 +12,7 @@ from annotate.judging.flags import MOST, check_flags, read_flags
 from annotate.models import Project
 from annotate.projects.changes import change_judgements_required
 from training.form_errors import WithErrorsAtTheFields
+from training.generation.named_makers import check_names, read_names
 from training.models import Version
 from training.runs.form import preset_choices
 
@@ -43,18 +45,22 @@ class EvaluationForm(WithErrorsAtTheFields, forms.Form):
         self.fields["opponent"].queryset = others
 
 
-class FlagsField(forms.CharField):
-    """A list of flags as the lines of a text area."""
+class LinesField(forms.CharField):
+    """A list of texts as the lines of a text area. `read` makes the list of them, `check` raises ValidationError."""
 
     widget = forms.Textarea(attrs={"rows": 5})
+
+    def __init__(self, *, read: Callable[[str], list[str]], check: Callable[[list[str]], None], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.read, self.check = read, check
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> list[str]:
-        flags = read_flags(super().to_python(value))
-        check_flags(flags)
-        return flags
+        lines = self.read(super().to_python(value))
+        self.check(lines)
+        return lines
 
 
 class PercentField(forms.FloatField):
@@ -72,9 +78,14 @@ class PercentField(forms.FloatField):
 
 
 class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
-    flags = FlagsField(
-        required=False, help_text=f"One on each line, {MOST} at most: “unsafe”, “wrong language”. Annotators tick them."
-    )
+    flags = LinesField(
+        read=read_flags, check=check_flags, required=False,
+        help_text=f"One on each line, {MOST} at most: “unsafe”, “wrong language”. Annotators tick them.",
+    )  # fmt: skip
+    maker_names = LinesField(
+        read=read_names, check=check_names, required=False, label="Names of models and makers",
+        help_text="One on each line. Whole words, in whatever case. A name that the prompt gives counts for nothing.",
+    )  # fmt: skip
     gold_share = PercentField(
         label="Known answers, in %", help_text="Of what is handed out, where there are gold pairs the person has not had."
     )
@@ -97,6 +108,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "gold_share", "evaluation_share", "random_share", "judgements_at_most",
             "gold_feedback", "calibration_size", "calibration_bar", "calibration_stops",
             "temperature", "top_p", "max_new_tokens", "answers_per_pair", "queue_low", "queue_high",
+            "leaves_out_makers", "maker_names",
             "preset", "promoting", "trains_after", "trains_on", "trains_at",
             "evaluates_finished_runs", "evaluation_prompts", "promotion_bar",
         )  # fmt: skip
@@ -122,6 +134,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "top_p": "Top-p",
             "max_new_tokens": "Longest answer, in tokens",
             "answers_per_pair": "Answers sampled for a pair",
+            "leaves_out_makers": "Leave out pairs in which an answer names its maker",
             "queue_low": "Generate below … open comparisons",
             "queue_high": "Generate up to … open comparisons",
             "promoting": "A finished run's version starts to serve",
@@ -150,6 +163,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
             "calibration_size": "0: they start at once. Where there is less gold, all of it will do.",
             "temperature": "Higher: answers differ more. At 0 both answers would be the same.",
             "answers_per_pair": "Of more than 2, the best and the worst by the version's own reward. Base models: 2.",
+            "leaves_out_makers": "“As ChatGPT …” tells who wrote it. Such answers are written anew, then left out and counted. "
+            "It holds for what is generated from now on.",
             "top_p": "Only the likeliest words that make up this share are drawn from.",
             "trains_after": "Counted since the last run began. 0: only when somebody starts one.",
             "trains_on": "If anything has been judged since the last run. It uses the preset above.",
@@ -172,7 +187,8 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         ("From judgements to triples", "What comparisons teach. Judgements stay as they are: it can be changed at any time.",
          ("consensus", "confidence_bar", "least_grade")),
         ("Generating", "How the serving version writes the two answers, and when.",
-         ("temperature", "top_p", "max_new_tokens", "answers_per_pair", "queue_low", "queue_high")),
+         ("temperature", "top_p", "max_new_tokens", "answers_per_pair", "queue_low", "queue_high",
+          "leaves_out_makers", "maker_names")),
         ("Training", "What a run uses unless the Train form says otherwise.", 
          ("preset", "promoting", "trains_after", "trains_on", "trains_at")),
         ("Evaluating", "Annotators compare two versions blindly, on prompts that nobody trains on.",

@@ -124,9 +124,15 @@ def _of_another_version(now: Situation) -> Line:
 
 
 def _dropped(job: Generation) -> str:
-    counts = {"identical": job.dropped_identical, "empty": job.dropped_empty, "refused by the model": job.dropped_refused}
+    counts = {
+        "identical": job.dropped_identical,
+        "empty": job.dropped_empty,
+        "in which an answer names its maker": job.dropped_named,
+        "refused by the model": job.dropped_refused,
+    }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return f"Dropped: {told}. A higher temperature makes answers differ. " if told else ""
+    differ = "A higher temperature makes answers differ. " if job.dropped_identical else ""
+    return f"Dropped: {told}. {differ}" if told else ""
 
 
 def _all_answered(now: Situation) -> Line:

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.urls import reverse
 
 from .guidelines import GuidelinesEdition
+from .makers import usual_makers
 from .people import User
 from .scale import Grades, LeastGrade
 
@@ -166,6 +167,8 @@ class Project(models.Model):
         validators=[MinValueValidator(2), MaxValueValidator(16)],
         help_text="Of more than two, the pair is the best and the worst by implicit reward.",
     )
+    leaves_out_makers = models.BooleanField(default=False, help_text="Pairs in which an answer names its maker are not kept.")
+    maker_names = models.JSONField(default=usual_makers, blank=True, help_text="What counts as such a name.")
     queue_low = models.PositiveIntegerField(default=16, help_text="Generate when fewer comparisons than this are open.")
     queue_high = models.PositiveIntegerField(default=40, help_text="… until this many are open.")
 

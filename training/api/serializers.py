@@ -159,8 +159,8 @@ class GenerationOut(serializers.ModelSerializer):
     class Meta:
         model = Generation
         fields = (
-            "id", "state", "version", "progress", "total", "eta_seconds", "dropped_identical", "dropped_empty", "dropped_refused",
-            "resampled", "error", "created_at", "started_at", "finished_at",
+            "id", "state", "version", "progress", "total", "eta_seconds", "dropped_identical", "dropped_empty", "dropped_named",
+            "dropped_refused", "resampled", "error", "created_at", "started_at", "finished_at",
         )  # fmt: skip
 
 

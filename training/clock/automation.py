@@ -132,7 +132,7 @@ def files_changed_at(directory: Path) -> datetime | None:
 def _pause_after(vain: list[Generation]) -> timedelta:
     """`vain`: the newest first. Each pause is twice as long as the one before."""
     last, factor = vain[0], 2 ** (len(vain) - 1)
-    if last.state == JobState.FAILED and not (last.dropped_identical or last.dropped_empty or last.dropped_refused):
+    if last.state == JobState.FAILED and not last.dropped:
         return min(RETRY_AFTER_FAILURE * factor, RETRY_GENERATION_AFTER)
     return RETRY_GENERATION_AFTER * factor
 

@@ -25,6 +25,7 @@ from training.generation.filling import (
     seed_of,
     something_goes_first,
 )  # fmt: skip
+from training.generation.named_makers import names_its_maker
 from training.generation.unanswered import unanswered_prompts
 from training.models import Endpoint, Generation, Version
 from training.worker import jobs
@@ -94,13 +95,16 @@ def spare_answers(version: Version, besides: Iterable[int] = ()) -> dict[int, li
         .exclude(temperature=0)
         .exclude(prompt__in=list(besides))
         .order_by("pk")
+        .select_related("prompt")
     )  # fmt: skip
     spare: dict[int, list[Completion]] = {}
     for row in rows:
         own = spare.setdefault(row.prompt_id, [])
+        if names_its_maker(row.text, prompt=row.prompt, project=project):
+            continue
         if len(own) < 2 and all(row.text.strip() != other.text.strip() for other in own):
             own.append(row)
-    return spare
+    return {pk: own for pk, own in spare.items() if own}
 
 
 def _make_pairs(generation: Generation, client: Client, making: list[_Making], refusals: list[str], pulse: Pulse) -> None:
@@ -124,7 +128,7 @@ def _make_pairs(generation: Generation, client: Client, making: list[_Making], r
         again = [each for each in open_ if each.missing and each.tries < MOST_TRIES]
         _count(generation, resampled=len(again))
     for each in making:
-        if each.missing and each.fault in ("empty", "identical"):
+        if each.missing and each.fault in ("empty", "identical", "named"):
             _count(generation, **{f"dropped_{each.fault}": 1})
 
 
@@ -165,6 +169,8 @@ def _keep(generation: Generation, each: _Making, *, answers: list[tuple[Question
             each.fault = "empty"
         elif any(text == other.text.strip() for other in each.have):
             each.fault = "identical"
+        elif names_its_maker(text, prompt=each.prompt, project=generation.project):
+            each.fault = "named"
         else:
             each.have.append(_store(generation.version, each.prompt, question, answer))
     if len(each.have) >= 2:

@@ -14,6 +14,7 @@ from annotate.models import Comparison, Completion, Prompt
 from annotate.models.comparison import Purpose
 from training.endpoints.evaluation import answers_from_endpoint
 from training.generation.filling import required_now, seed_of
+from training.generation.named_makers import names_its_maker
 from training.generation.sampling import Policy, Request, Sample, load_policy, sample
 from training.models import Evaluation, EvaluationPair, Version
 from training.rewards.best_of import Drawn, best_by_reward
@@ -47,9 +48,17 @@ def write_answers(*, evaluation: Evaluation, check: Callable[[], None] = lambda:
     theirs = _answers(evaluation, evaluation.opponent, prompts, 1, refusals, pulse)
     ours = _answers(evaluation, evaluation.candidate, prompts, evaluation.best_of, refusals, pulse)
     both = [(prompt, ours[prompt.pk], theirs[prompt.pk]) for prompt in prompts if prompt.pk in ours and prompt.pk in theirs]
+    answered = len(both)
+    both = [
+        pair for pair in both if not any(names_its_maker(y.text, prompt=pair[0], project=evaluation.project) for y in pair[1:])
+    ]
     if not both:
-        reason = f"The first: {refusals[0]}" if refusals else "Every answer was empty."
-        jobs.fail(job=evaluation, error=f"Not one of the {len(prompts)} held-out prompts got two answers. {reason}")
+        why_not = "In each pair an answer names its maker." if answered else "Every answer was empty."
+        reason = f"The first: {refusals[0]}" if refusals else why_not
+        jobs.fail(
+            job=evaluation,
+            error=f"Not one of the {len(prompts)} held-out prompts got two answers that can be judged blindly. {reason}",
+        )
         return
     store_pairs(evaluation=evaluation, both=both, left_out=len(prompts) - len(both))
 

@@ -44,11 +44,13 @@ def pairs_left(generation: Generation) -> int:
 def why_nothing(project: Project, generation: Generation, refusals: Sequence[str]) -> str:
     if refusals:
         return f"None of the prompts tried could be used. The first: {refusals[0]}"
-    if generation.dropped_identical or generation.dropped_empty:
+    if generation.dropped_identical or generation.dropped_empty or generation.dropped_named:
+        named = f", {generation.dropped_named} one that names its maker" if generation.dropped_named else ""
         return (
             f"No pair was kept: {generation.dropped_identical} prompts got twice the same answer and "
-            f"{generation.dropped_empty} an empty one, {MOST_TRIES} times each. "
-            f"Raise the temperature in the project's settings (it is {project.temperature:g})."
+            f"{generation.dropped_empty} an empty one{named}, {MOST_TRIES} times each. "
+            f"Raise the temperature in the project's settings (it is {project.temperature:g})"
+            f"{', or shorten the list of makers there' if named else ''}."
         )
     return ""
 

@@ -21,6 +21,7 @@ from training.generation.filling import (
     something_goes_first,
     why_nothing,
 )  # fmt: skip
+from training.generation.named_makers import names_its_maker
 from training.generation.sampling import Policy, Request, Sample, load_policy, sample
 from training.generation.unanswered import unanswered_prompts
 from training.models import Generation, Version
@@ -42,6 +43,7 @@ class Pairs:
     good: list[tuple[Prompt, list[tuple[Request, Sample]]]] = field(default_factory=list)
     identical: list[Prompt] = field(default_factory=list)
     empty: list[Prompt] = field(default_factory=list)
+    named: list[Prompt] = field(default_factory=list)  # an answer names its maker
     refused: list[tuple[Prompt, str]] = field(default_factory=list)  # with the reason
     resampled: int = 0
 
@@ -138,20 +140,20 @@ def sample_pairs(
         ]
         answers = sample(policy.model, policy.tokenizer, requests, batch_size=MOST_AT_ONCE, before_each=pulse)
         both = list(zip(requests, answers, strict=True))
-        faulty = {"empty": [], "identical": []}
+        faulty = {"empty": [], "identical": [], "named": []}
         for place, prompt in enumerate(waiting):
             pair = both[sampled * place : sampled * (place + 1)]
             if sampled > 2 and not pair[0][1].error:
                 pair = best_and_worst(version, policy, prompt, pair)
-            if fault := _fault(pair, pairs, prompt):
+            if fault := _fault(pair, pairs, prompt, project):
                 faulty[fault].append(prompt)
-        pairs.empty, pairs.identical = faulty["empty"], faulty["identical"]
-        waiting = [*pairs.empty, *pairs.identical]
+        pairs.empty, pairs.identical, pairs.named = faulty["empty"], faulty["identical"], faulty["named"]
+        waiting = [*pairs.empty, *pairs.identical, *pairs.named]
     return pairs
 
 
-def _fault(pair: list[tuple[Request, Sample]], pairs: Pairs, prompt: Prompt) -> str:
-    """Put a pair where it belongs; "empty" or "identical" if it has to be sampled again."""
+def _fault(pair: list[tuple[Request, Sample]], pairs: Pairs, prompt: Prompt, project: Project) -> str:
+    """Put a pair where it belongs; "empty", "identical" or "named" if it has to be sampled again."""
     (_, first), (_, second) = pair
     if first.error:
         pairs.refused.append((prompt, first.error))
@@ -160,6 +162,8 @@ def _fault(pair: list[tuple[Request, Sample]], pairs: Pairs, prompt: Prompt) -> 
         return "empty"
     if first.text.strip() == second.text.strip():
         return "identical"
+    if any(names_its_maker(answer.text, prompt=prompt, project=project) for answer in (first, second)):
+        return "named"
     pairs.good.append((prompt, pair))
     return ""
 
@@ -173,10 +177,11 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
         progress=generation.progress + len(pairs.good),
         dropped_identical=F("dropped_identical") + len(pairs.identical),
         dropped_empty=F("dropped_empty") + len(pairs.empty),
+        dropped_named=F("dropped_named") + len(pairs.named),
         dropped_refused=F("dropped_refused") + len(pairs.refused),
         resampled=F("resampled") + pairs.resampled,
     )
-    generation.refresh_from_db(fields=["dropped_identical", "dropped_empty", "dropped_refused", "resampled"])
+    generation.refresh_from_db(fields=["dropped_identical", "dropped_empty", "dropped_named", "dropped_refused", "resampled"])
     priority = priority_of(project, version)
     required = required_now(project)
     drawn_from = project.answers_per_pair if project.answers_per_pair > 2 and has_rewards(version) else 1

@@ -50,7 +50,7 @@ class Evaluation(Job):
     max_new_tokens = models.PositiveIntegerField()
     bar = models.FloatField(help_text="The lower bound of the win rate must pass it.")
     promotes = models.BooleanField(default=False, help_text="The candidate starts to serve when it passes.")
-    left_out = models.PositiveIntegerField(default=0, help_text="Prompts that a version refused or left without an answer.")
+    left_out = models.PositiveIntegerField(default=0, help_text="Prompts without two answers that can be judged blindly.")
     started_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     verdict = models.CharField(max_length=10, choices=Verdict.choices, default=Verdict.NONE, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)

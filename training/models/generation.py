@@ -14,8 +14,14 @@ class Generation(Metered, Job):
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="generations")
     dropped_identical = models.PositiveIntegerField(default=0)
     dropped_empty = models.PositiveIntegerField(default=0)
+    dropped_named = models.PositiveIntegerField(default=0, help_text="Pairs in which an answer names its maker.")
     dropped_refused = models.PositiveIntegerField(default=0, help_text="Prompts the model cannot take, e.g. too long ones.")
     resampled = models.PositiveIntegerField(default=0)
+
+    @property
+    def dropped(self) -> int:
+        """Prompts that got no pair, for whatever reason."""
+        return self.dropped_identical + self.dropped_empty + self.dropped_named + self.dropped_refused
 
     class Meta:
         constraints = [
