@@ -84,14 +84,21 @@ def page_of(
     newest_first: bool = True,
     **context: Any,
 ) -> Response:
-    """A page of `rows` in the order of `by`, a column that is unique among them. What comes in between moves nothing."""
+    """A page of `rows` as `out` has them (see `cut_page`)."""
+    page, more = cut_page(rows, request, by=by, newest_first=newest_first)
+    return Response({"results": out(page, many=True, context=context).data, "next": more})
+
+
+def cut_page(rows: QuerySet, request: Request, *, by: str = "pk", newest_first: bool = True) -> tuple[list, str | None]:
+    """A page of `rows` in the order of `by`, a column that is unique among them, and the cursor of the next one. What comes in
+    between moves nothing."""
     asked = valid(PageIn(data=request.query_params))
     if cursor := asked.get("cursor"):
         rows = rows.filter(**{f"{by}__{'lt' if newest_first else 'gt'}": _read_cursor(cursor)})
     found = list(rows.order_by(f"-{by}" if newest_first else by)[: asked["limit"] + 1])
     page = found[: asked["limit"]]
     more = signing.dumps(getattr(page[-1], by), salt=CURSOR_SALT) if len(found) > len(page) else None
-    return Response({"results": out(page, many=True, context=context).data, "next": more})
+    return page, more
 
 
 def _read_cursor(cursor: str) -> int:

@@ -125,6 +125,7 @@ class GivenJudgementOut(serializers.ModelSerializer):
 
     comparison = serializers.IntegerField(source="comparison_id")
     annotator = serializers.CharField(source="annotator.username")
+    ai = serializers.BooleanField(source="annotator.is_ai", help_text="An AI annotator gave it.")
     swapped = serializers.BooleanField(source="assignment.swapped", help_text="The second stood on the left.")
     grades = serializers.IntegerField(source="assignment.grades")
     flags = serializers.ListField(child=serializers.CharField())
@@ -132,8 +133,8 @@ class GivenJudgementOut(serializers.ModelSerializer):
     class Meta:
         model = Judgement
         fields = (
-            "key", "comparison", "annotator", "outcome", "strength", "grades", "swapped", "rationale", "flags", "edited_text",
-            "seconds", "late", "created_at", "withdrawn_at",
+            "key", "comparison", "annotator", "ai", "outcome", "strength", "grades", "swapped", "rationale", "flags",
+            "edited_text", "seconds", "late", "created_at", "withdrawn_at",
         )  # fmt: skip
 
 

@@ -4,22 +4,40 @@ from django.urls import path
 
 from .about import MeView, ReferenceView, SchemaView
 from .files import ExportView
+from .gold import ExcuseView, GoldListView, GoldPeopleView, GoldView
+from .handouts import HandoutsView, HandoutView, ReleaseHandoutView
 from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView, UndoView
-from .members import MemberLinkView, MembersView, MemberView
+from .members import ExclusionView, MemberLinkView, MembersView, MemberView, SuspensionView
 from .pairs import AllJudgementsView, ComparisonsView, ComparisonView, CompletionsView
 from .prompts import PromptsView, PromptView
 from .ratings import NextRatingView, PushRatingsView, RatingsView, UndoRatingView
+from .review import DecideView, DecisionsView, DecisionView, ReviewCaseView, ReviewView
 from .webhooks import DeliveriesView, SendAgainView, WebhooksView, WebhookView
 
 PROJECT = "api/v1/projects/<slug:slug>/"
+MEMBER, CASE = PROJECT + "members/<str:username>/", PROJECT + "review/<int:comparison>/"
 
 urlpatterns = [
     path("api/v1/", ReferenceView.as_view(), name="api_reference"),
     path("api/v1/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/v1/me/", MeView.as_view(), name="api_me"),
     path(PROJECT + "members/", MembersView.as_view(), name="api_members"),
-    path(PROJECT + "members/<str:username>/", MemberView.as_view(), name="api_member"),
-    path(PROJECT + "members/<str:username>/link/", MemberLinkView.as_view(), name="api_member_link"),
+    path(MEMBER, MemberView.as_view(), name="api_member"),
+    path(MEMBER + "link/", MemberLinkView.as_view(), name="api_member_link"),
+    path(MEMBER + "suspension/", SuspensionView.as_view(), name="api_member_suspension"),
+    path(MEMBER + "exclusion/", ExclusionView.as_view(), name="api_member_exclusion"),
+    path(PROJECT + "gold/", GoldListView.as_view(), name="api_gold_list"),
+    path(PROJECT + "gold/<int:id>/", GoldView.as_view(), name="api_gold"),
+    path(PROJECT + "gold/people/", GoldPeopleView.as_view(), name="api_gold_people"),
+    path(PROJECT + "gold/people/<str:username>/excuse/", ExcuseView.as_view(), name="api_gold_excuse"),
+    path(PROJECT + "handouts/", HandoutsView.as_view(), name="api_handouts"),
+    path(PROJECT + "handouts/<int:number>/", HandoutView.as_view(), name="api_handout"),
+    path(PROJECT + "handouts/<int:number>/release/", ReleaseHandoutView.as_view(), name="api_handout_release"),
+    path(PROJECT + "review/", ReviewView.as_view(), name="api_review"),
+    path(PROJECT + "review/decisions/", DecisionsView.as_view(), name="api_decisions"),
+    path(CASE, ReviewCaseView.as_view(), name="api_review_case"),
+    path(CASE + "decisions/", DecideView.as_view(), name="api_decide"),
+    path(CASE + "decisions/<int:decision>/", DecisionView.as_view(), name="api_decision"),
     path(PROJECT + "prompts/", PromptsView.as_view(), name="api_prompts"),
     path(PROJECT + "prompts/<int:id>/", PromptView.as_view(), name="api_prompt"),
     path(PROJECT + "completions/", CompletionsView.as_view(), name="api_completions"),

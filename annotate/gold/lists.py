@@ -36,9 +36,7 @@ class Page:
 
 def list_pairs(*, project: Project, show: str, containing: str = "", before: int = 0) -> Page:
     """The newest first. Two queries."""
-    found = _shown(project, show)
-    if containing:
-        found = found.whose_prompt_contains(containing)
+    found = shown_pairs(project=project, show=show, containing=containing)
     if before:
         found = found.filter(pk__lt=before)
     comparisons = list(found.select_related("prompt", "gold").order_by("-pk")[: PAGE + 1])
@@ -57,13 +55,15 @@ def list_pairs(*, project: Project, show: str, containing: str = "", before: int
     return Page(rows, shown[-1].pk if len(comparisons) > PAGE else None)
 
 
-def _shown(project: Project, show: str) -> QuerySet[Comparison]:
-    """Suggested: done training comparisons that two people or more have judged alike."""
+def shown_pairs(*, project: Project, show: str, containing: str = "") -> QuerySet[Comparison]:
+    """`show` is one of SHOWN. Suggested: done training comparisons that two people or more have judged alike."""
     if show == "gold":
-        return project.comparisons.filter(purpose=Purpose.GOLD)
-    if show == "suggested":
-        return project.comparisons.for_training().unanimous()
-    return project.comparisons.exclude(purpose=Purpose.EVALUATE)
+        found = project.comparisons.filter(purpose=Purpose.GOLD)
+    elif show == "suggested":
+        found = project.comparisons.for_training().unanimous()
+    else:
+        found = project.comparisons.exclude(purpose=Purpose.EVALUATE)
+    return found.whose_prompt_contains(containing) if containing else found
 
 
 def count_gold(project: Project) -> int:

@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
@@ -91,9 +91,17 @@ def end_suspension(*, project: Project, user: User, by: Role | str = Role.OWNER)
 
 def find_person(*, project: Project, user_id: int) -> User:
     """A member, or somebody who has judged here and has left. Raises Http404 for anybody else."""
+    return get_object_or_404(_known_here(project), pk=user_id)
+
+
+def find_person_named(*, project: Project, username: str) -> User:
+    """As `find_person`, by the name they sign in with."""
+    return get_object_or_404(_known_here(project), username=username)
+
+
+def _known_here(project: Project) -> QuerySet[User]:
     judged = Judgement.objects.filter(annotator=OuterRef("pk"), comparison__project=project)
-    known = User.objects.filter(Q(memberships__project=project) | Exists(judged))
-    return get_object_or_404(known.distinct(), pk=user_id)
+    return User.objects.filter(Q(memberships__project=project) | Exists(judged)).distinct()
 
 
 def check_may_give(by: Role | str, role: Role | str) -> None:

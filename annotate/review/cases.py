@@ -67,7 +67,7 @@ def open_case(*, project: Project, comparison_id: int) -> Case | None:
     comparison = reviewable(project).select_related("prompt", "first", "second", "dispute").filter(pk=comparison_id).first()
     if comparison is None:
         return None
-    decisions = list(comparison.decisions.select_related("by", "taken_back_by").order_by("-pk"))
+    decisions = list(comparison.decisions.select_related("by", "taken_back_by", "judgement").order_by("-pk"))
     judgements = comparison.judgements.select_related("annotator", "assignment").order_by("pk")
     settlement = next((each for each in decisions if each.kind == DecisionKind.SETTLED and not each.taken_back_at), None)
     withdrawals = {each.judgement_id: each for each in decisions if each.judgement_id and not each.taken_back_at}
@@ -142,8 +142,12 @@ def next_waiting(*, project: Project, reason: str = "", after: int = 0) -> int |
     return waiting.filter(pk__gt=after).values_list("pk", flat=True).first() or waiting.values_list("pk", flat=True).first()
 
 
+def all_decisions(project: Project) -> QuerySet[Decision]:
+    """Of all kinds, those that were taken back too."""
+    return Decision.objects.select_related("by", "taken_back_by", "judgement__annotator").filter(comparison__project=project)
+
+
 def list_decisions(project: Project) -> QuerySet[Decision]:
-    """The newest, of all kinds."""
-    people = Decision.objects.select_related("by", "taken_back_by", "judgement__annotator")
+    """The newest, with their comparisons' prompts."""
     prompts = Prefetch("comparison", Comparison.objects.select_related("prompt"))
-    return people.prefetch_related(prompts).filter(comparison__project=project).order_by("-pk")[:SHOWN_DECISIONS]
+    return all_decisions(project).prefetch_related(prompts).order_by("-pk")[:SHOWN_DECISIONS]

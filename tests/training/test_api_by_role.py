@@ -26,7 +26,7 @@ def ask(client, place, name: str, method: str, *, role: str, scopes: list[str]):
     return ask(address_of(name, place), {}, headers={"Authorization": f"Bearer {token}"}, **BODY[method])
 
 
-BODY = {"get": {}} | {method: {"content_type": "application/json"} for method in ("post", "patch", "delete")}
+BODY = {"get": {}} | {method: {"content_type": "application/json"} for method in ("post", "put", "patch", "delete")}
 
 
 @pytest.mark.parametrize("role", ROLES[1:])

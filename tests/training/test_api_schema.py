@@ -22,10 +22,11 @@ from tests.training.test_urls_by_role import place as place
 EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 3}  # of each operation
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 PLACES = {"slug": "taste", "number": 1, "username": "somebody", "split": "train", "name": "config.json"}
+BY_ID = ("id", "delivery", "comparison", "decision")
 GONE = {"delete_member", "delete_webhook", "post_archive_project"}  # they would take the ground from under the others
 
 NOUNS = """projects members prompts completions comparisons next judgements datasets runs events cancel versions promote files
-    generate generations evaluations score"""
+    generate generations evaluations score gold handouts review"""
 
 schema = schemathesis.openapi.from_dict(document())
 OPERATIONS = [result.ok() for result in schema.get_all_operations()]
@@ -46,7 +47,7 @@ def test_the_document_has_what_the_issue_names():
 def test_no_500_and_no_undocumented_answer(place, operation, mode, as_it_runs):
     owner = make_member(place["project"], "owner", "visitor")
     _, token = create_token(user=owner, name="test", scopes=Scope.values)
-    there = PLACES | {"id": place["id"], "delivery": place["delivery"]}
+    there = PLACES | {name: place[name] for name in BY_ID}
     name = operation.definition.raw["operationId"]
 
     @settings(
