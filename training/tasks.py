@@ -88,10 +88,12 @@ def describe_version(version_id: int) -> None:
     with suppress(Stopped), stoppable() as check:  # then the clock asks again
         from training.models import Version
         from training.versions.description import describe_version as describe
+        from training.versions.description import showing_life
         from training.worker.machines import note_machine
 
         note_machine()
-        describe(version=Version.objects.select_related("project", "parent").get(pk=version_id), check=check)
+        version = Version.objects.select_related("project", "parent").get(pk=version_id)
+        describe(version=version, check=showing_life(version, check))
 
 
 @task(queue_name=GPU, priority=-20)  # where the files are

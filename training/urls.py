@@ -39,6 +39,7 @@ urlpatterns = [
     path("projects/<slug:slug>/versions/<int:number>/judgements/", upkeep.version_judgements, name="version_judgements"),
     path("projects/<slug:slug>/playground/", playground.playground, name="playground"),
     path("projects/<slug:slug>/playground/<int:number>/", playground.tryout, name="tryout"),
+    path("projects/<slug:slug>/playground/<int:number>/again/", playground.tryout_again, name="tryout_again"),
     path("projects/<slug:slug>/playground/<int:number>/compare/", playground.tryout_compare, name="tryout_compare"),
     path("projects/<slug:slug>/judged/<int:comparison>/", upkeep.judged, name="judged"),
     path("projects/<slug:slug>/versions/<int:number>/promote/", versions.version_promote, name="version_promote"),

@@ -19,7 +19,7 @@ from tests.training.test_registry import make_run
 from training import tasks
 from training.clock import automation
 from training.clock.automation import tick
-from training.models import Generation
+from training.models import Generation, Version
 from training.models.job import JobState
 from training.versions import registry
 from training.worker import jobs
@@ -206,6 +206,20 @@ def test_descriptions_that_were_stopped_with_their_worker_are_asked_for_again(pr
         tick()
         assert tasks_of(tasks.describe_version) == [version.pk]
         DBTaskResult.objects.update(status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now())
+
+
+def test_a_description_whose_worker_was_killed_is_asked_for_again_within_a_minute(project) -> None:
+    """One that is long at it, and shows it, is left alone however long it takes."""
+    version = builders.make_version(project)
+    tick()
+    now, long_ago = timezone.now(), timezone.now() - timedelta(minutes=30)
+    DBTaskResult.objects.update(status=TaskResultStatus.RUNNING, started_at=long_ago)
+    Version.objects.update(describing_at=now - timedelta(seconds=5))
+    tick()
+    assert tasks_of(tasks.describe_version) == [] and not automation.description_is_given_up(version)
+    Version.objects.update(describing_at=now - timedelta(seconds=settings.STALE_SECONDS + 5))
+    tick()
+    assert tasks_of(tasks.describe_version) == [version.pk]
 
 
 def test_old_tasks_are_pruned(project) -> None:

@@ -64,6 +64,31 @@ def test_only_a_silent_job_is_taken_from_its_worker(generation) -> None:
     assert (generation.state, generation.claim) == (JobState.QUEUED, None)
 
 
+def test_the_time_left_is_told_by_the_pace_of_the_worker_that_is_at_it(generation) -> None:
+    """Neither the pause before a resume nor what was done before it counts."""
+
+    def claimed(seconds_ago: float) -> Generation:
+        jobs.claim(kind=Generation, pk=generation.pk)
+        Generation.objects.update(claimed_at=timezone.now() - timedelta(seconds=seconds_ago))
+        return Generation.objects.get()
+
+    mine = claimed(seconds_ago=10)
+    assert mine.eta_seconds is None
+    jobs.heartbeat(job=mine, progress=5, total=20)
+    assert mine.eta_seconds == pytest.approx(30, abs=1)
+    jobs.release(job=mine)
+    Generation.objects.update(started_at=timezone.now() - timedelta(hours=9))
+    mine = claimed(seconds_ago=4)
+    assert mine.eta_seconds is None and mine.progress_at_claim == 5
+    jobs.heartbeat(job=mine, progress=7)
+    assert mine.eta_seconds == pytest.approx(26, abs=1)
+    jobs.cancelled(job=mine)
+    assert mine.eta_seconds is None and jobs.queue_again(job=mine)
+    mine = claimed(seconds_ago=6)
+    jobs.heartbeat(job=mine, progress=10)
+    assert mine.eta_seconds == pytest.approx(20, abs=1)
+
+
 @pytest.mark.parametrize("write", [jobs.heartbeat, jobs.finish, jobs.cancelled, jobs.release])
 def test_a_worker_that_was_thought_dead_writes_nothing(generation, write) -> None:
     old = jobs.claim(kind=Generation, pk=generation.pk)

@@ -1,9 +1,14 @@
 """The playground: asked, answered by a worker as it goes, made a comparison; and nothing of it for annotators."""
 
+from datetime import timedelta
+
 import pytest
+from django.conf import settings
+from django.utils import timezone
 
 from annotate.models import Comparison, Completion, Prompt
 from tests.builders import make_comparison, make_project, make_version
+from training.clock.automation import tick
 from training.models import Tryout
 
 URL = "/projects/taste/playground/"
@@ -138,6 +143,42 @@ def test_annotators_and_viewers_stay_out(client, annotator, viewer, serving):
     for user in (annotator, viewer):
         client.force_login(user, "django.contrib.auth.backends.ModelBackend")
         assert client.get(URL).status_code == client.post(URL, asked(serving)).status_code == 403
+
+
+def test_a_tryout_whose_worker_was_killed_says_so_and_can_be_asked_again(as_manager, project, manager, serving, other):
+    """At once on the page, in the row as soon as the clock has looked; and it is never taken up again by itself."""
+    from django_tasks_db.models import DBTaskResult
+
+    silent = timezone.now() - timedelta(seconds=settings.STALE_SECONDS + 5)
+    fields = {"state": "running", "heartbeat_at": silent, "first_text": "Beca", "second_text": "", "told": {}}
+    tryout = answered(project, serving, other, manager, **fields)
+    url = f"{URL}{tryout.pk}/"
+    answer = as_manager.get(url, headers=HTMX)
+    assert answer.status_code == 286 and "is gone" in answer.content.decode() and "Beca" in answer.content.decode()
+    tick()
+    tryout.refresh_from_db()
+    assert tryout.state == "failed" and "Ask again" in tryout.error and tryout.first_text == "Beca"
+    again = Tryout.objects.get(pk=as_manager.post(f"{url}again/").url.rstrip("/").rpartition("/")[2])
+    assert again.pk != tryout.pk and again.state == "queued" and again.messages == tryout.messages
+    assert (again.first, again.second, again.first_text) == (serving, other, "")
+    assert DBTaskResult.objects.filter(task_path="training.tasks.answer_tryout", status="READY").count() == 1
+
+
+def test_a_tryout_that_lives_is_left_alone(as_manager, project, manager, serving):
+    now = timezone.now()
+    tryout = answered(project, serving, None, manager, state="running", claimed_at=now, heartbeat_at=now)
+    tick()
+    tryout.refresh_from_db()
+    assert tryout.state == "running" and as_manager.get(f"{URL}{tryout.pk}/", headers=HTMX).status_code == 200
+
+
+def test_a_question_whose_task_was_lost_gets_another(project, manager, serving):
+    from django_tasks_db.models import DBTaskResult
+
+    tryout = answered(project, serving, None, manager, state="queued")
+    tick()
+    task = DBTaskResult.objects.get(task_path="training.tasks.answer_tryout")
+    assert task.args_kwargs["args"] == [tryout.pk]
 
 
 @pytest.mark.torch

@@ -104,6 +104,7 @@ TABLE = {
     "judged": MANAGES["get"],
     "playground": MANAGES["get"],
     "tryout": MANAGES["get"],
+    "tryout_again": MANAGES["post"],
     "tryout_compare": MANAGES["post"],
     "version_promote": MANAGES["post"],
     "ai_annotators": MANAGES["get"],

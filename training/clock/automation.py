@@ -27,8 +27,9 @@ from training.clock.scheduling import start_due_runs
 from training.evaluations.ordering import decide_evaluations, evaluate_finished_runs
 from training.generation.unanswered import unanswered_prompts
 from training.leaderboard.counting import is_due
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting, Version
+from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting, Tryout, Version
 from training.models.job import JobState
+from training.playground.asking import WORKER_GONE
 from training.rewards.implicit import score_what_is_new
 from training.versions.registry import serving_version
 from training.worker import jobs
@@ -40,7 +41,6 @@ RETRY_GENERATION_AFTER = timedelta(minutes=5)  # the longest pause after those, 
 MOST_IN_VAIN = 5  # each waits twice as long as the one before, up to 80 minutes
 SETTLED_AFTER = timedelta(seconds=10)  # files that changed later than this may still be on their way
 DESCRIBE_TRIES = 3  # in a day, and since the model's files have changed
-LONGEST_DESCRIPTION = timedelta(hours=1)  # after it, its worker was killed
 LEADERBOARD_PAUSE = timedelta(minutes=1)
 KEEP_TASKS = timedelta(days=1)  # finished ones
 GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was killed
@@ -49,9 +49,9 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
-        take_up_stale_jobs, describe_versions, decide_evaluations, evaluate_finished_runs, start_due_runs, refill_queues,
-        seat_ai_annotators, enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new, prune_tasks,
-        prune_what_programs_asked, tell_webhooks,
+        take_up_stale_jobs, end_silent_tryouts, describe_versions, decide_evaluations, evaluate_finished_runs, start_due_runs,
+        refill_queues, seat_ai_annotators, enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new,
+        prune_tasks, prune_what_programs_asked, tell_webhooks,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -70,6 +70,11 @@ def _try(part: Callable[[], None]) -> None:
 def take_up_stale_jobs() -> None:
     for job in jobs.requeue_stale():
         logger.warning("%s %s: no heartbeat for %s s; queued again", type(job).__name__, job.pk, settings.STALE_SECONDS)
+
+
+def end_silent_tryouts() -> None:
+    """Nobody takes them up: whoever asked is told, and can ask again."""
+    jobs.fail_stale(kind=Tryout, error=WORKER_GONE)
 
 
 def keep_figures_up_to_date() -> None:
@@ -165,7 +170,7 @@ def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
     kinds = {
         Generation: tasks.generate, Run: tasks.train, Evaluation: tasks.evaluate, Scoring: tasks.score_comparisons,
-        Inquiry: tasks.answer_inquiry, Sitting: tasks.sit,
+        Inquiry: tasks.answer_inquiry, Sitting: tasks.sit, Tryout: tasks.answer_tryout,
     }  # fmt: skip
     for kind, task in kinds.items():
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):
@@ -187,7 +192,7 @@ def _tasks_for(task: Task, pk: int):
 def describe_versions() -> None:
     """Versions of which nobody has seen samples yet. What a run has made goes before new pairs: its figures are awaited."""
     for version in Version.objects.present().exclude(metrics__has_key="described_at"):
-        if _tasks_for(tasks.describe_version, version.pk).filter(_coming()).exists() or description_is_given_up(version):
+        if _tasks_for(tasks.describe_version, version.pk).filter(_coming(version)).exists() or description_is_given_up(version):
             continue
         task = tasks.describe_version.using(priority=tasks.AFTER_A_RUN) if version.run_id else tasks.describe_version
         task.enqueue(version.pk)
@@ -196,16 +201,18 @@ def describe_versions() -> None:
 def description_is_given_up(version: Version) -> bool:
     """It failed, or its worker was killed, often enough since the model's files last changed."""
     known = _tasks_for(tasks.describe_version, version.pk)
-    in_vain = known.exclude(_coming()).exclude(status=TaskResultStatus.SUCCESSFUL)
+    in_vain = known.exclude(_coming(version)).exclude(status=TaskResultStatus.SUCCESSFUL)
     if changed := weights_changed_at(version):
         in_vain = in_vain.filter(enqueued_at__gt=changed)
     return in_vain.count() >= DESCRIBE_TRIES
 
 
-def _coming() -> Q:
-    """Descriptions that wait, or are being made."""
-    at_work = Q(status=TaskResultStatus.RUNNING, started_at__gt=timezone.now() - LONGEST_DESCRIPTION)
-    return Q(status=TaskResultStatus.READY) | at_work
+def _coming(version: Version) -> Q:
+    """Descriptions of it that wait, or are being made: a worker that shows no sign of life any more was killed."""
+    silent_since = timezone.now() - timedelta(seconds=settings.STALE_SECONDS)
+    if version.describing_at and version.describing_at > silent_since:
+        return Q(status__in=[TaskResultStatus.READY, TaskResultStatus.RUNNING])
+    return Q(status=TaskResultStatus.READY) | Q(status=TaskResultStatus.RUNNING, started_at__gt=silent_since)
 
 
 def count_leaderboards() -> None:

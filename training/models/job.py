@@ -43,6 +43,8 @@ class Job(models.Model):
     error = models.TextField(blank=True, help_text="What went wrong, where, and what to do next.")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When its worker took it up, perhaps not as the first.")
+    progress_at_claim = models.PositiveIntegerField(default=0, help_text="What had been done then.")
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = JobQuerySet.as_manager()
@@ -55,13 +57,20 @@ class Job(models.Model):
         return JobState(self.state).is_over
 
     @property
+    def is_silent(self) -> bool:
+        """As `stale`, of this row: its worker is gone."""
+        silent_since = timezone.now() - timedelta(seconds=settings.STALE_SECONDS)
+        return self.state == JobState.RUNNING and bool(self.heartbeat_at and self.heartbeat_at < silent_since)
+
+    @property
     def percent(self) -> int:
         return min(100, round(100 * self.progress / self.total)) if self.total else 0
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds left at the pace so far, or None before anything is known."""
-        if self.state != JobState.RUNNING or not (self.started_at and self.progress and self.total):
+        """Seconds left at the pace since its worker took it up, or None before that is known."""
+        done = self.progress - self.progress_at_claim
+        if self.state != JobState.RUNNING or not (self.claimed_at and self.total and done > 0):
             return None
-        elapsed = (timezone.now() - self.started_at).total_seconds()
-        return elapsed * (self.total - self.progress) / self.progress
+        elapsed = (timezone.now() - self.claimed_at).total_seconds()
+        return elapsed * max(0, self.total - self.progress) / done

@@ -12,6 +12,10 @@ from training import tasks
 from training.models import Tryout
 from training.models.job import JobState
 
+ASKED = ("messages", "first", "second", "temperature", "top_p", "max_new_tokens")
+LARGEST_SEED = 2**31 - 1
+WORKER_GONE = "The worker that wrote this is gone: it was killed, or its machine went down. What is there stays. Ask again."
+
 
 class NoComparison(Exception):
     """It cannot become a comparison; the text says why."""
@@ -23,6 +27,16 @@ def try_out(*, project: Project, by: User, **asked: Any) -> Tryout:
     tryout = Tryout.objects.create(project=project, by=by, **asked)
     tasks.answer_tryout.enqueue(tryout.pk)
     return tryout
+
+
+def ask_again(*, tryout: Tryout, by: User) -> Tryout:
+    """The same, with a seed by chance: what was asked once can be asked again, however it ended."""
+    asked = {name: getattr(tryout, name) for name in ASKED}
+    return try_out(project=tryout.project, by=by, **asked, seed=seed_by_chance())
+
+
+def seed_by_chance() -> int:
+    return random.SystemRandom().randrange(LARGEST_SEED)
 
 
 @transaction.atomic

@@ -1,6 +1,5 @@
 """What is asked in the playground: a message, one or two versions, how to sample."""
 
-import random
 from typing import Any
 
 from django import forms
@@ -8,6 +7,7 @@ from django import forms
 from annotate.models import Project
 from training.form_errors import WithErrorsAtTheFields
 from training.models import Tryout, Version
+from training.playground.asking import seed_by_chance
 
 LONGEST = 50_000  # characters of one message
 MOST_TURNS = 40
@@ -42,7 +42,7 @@ class PlaygroundForm(WithErrorsAtTheFields, forms.ModelForm):
 
     def clean_seed(self) -> int:
         seed = self.cleaned_data["seed"]
-        return random.SystemRandom().randrange(2**31 - 1) if seed is None else seed
+        return seed_by_chance() if seed is None else seed
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()

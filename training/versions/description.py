@@ -2,9 +2,11 @@
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -48,6 +50,20 @@ def describe_version(*, version: Version, policy: Policy | None = None, check: C
         current.save(update_fields=["metrics"])
     version.metrics = current.metrics
     return version
+
+
+def showing_life(version: Version, check: Callable[[], None]) -> Callable[[], None]:
+    """`check`, which also shows every few seconds that a worker is at this version (`Version.describing_at`)."""
+    shown = -math.inf
+
+    def check_and_show() -> None:
+        nonlocal shown
+        check()
+        if time.monotonic() - shown >= settings.HEARTBEAT_SECONDS:
+            shown = time.monotonic()
+            Version.objects.filter(pk=version.pk).update(describing_at=timezone.now())
+
+    return check_and_show
 
 
 def fixed_prompts(project: Project, count: int) -> list[Prompt]:
@@ -99,7 +115,7 @@ def _figures(version: Version, policy: Policy, prompts: Sequence[Messages], chec
         if (project.temperature, project.top_p) != (1.0, 1.0):  # else these answers are draws from the policy itself
             answers = draw(policy, prompts, seed=version.pk, max_new_tokens=project.max_new_tokens, check=check)
         for name, other in measured_against(version).items():
-            kl = kl_of(policy, load_policy(other.path, serve_dtype=other.serve_dtype), prompts, answers)
+            kl = kl_of(policy, load_policy(other.path, serve_dtype=other.serve_dtype), prompts, answers, check=check)
             figures |= {name: round(kl.mean, 4)} | ({f"{name}_error": round(kl.error, 4)} if kl.count > 1 else {})
     return figures
 
@@ -152,7 +168,7 @@ def kl_estimate(
     the limit count as far as they go. Unbiased; its error is that of a mean.
     """
     answers = draw(policy, prompts, seed=seed, max_new_tokens=max_new_tokens, check=check)
-    return kl_of(policy, against, prompts, answers)
+    return kl_of(policy, against, prompts, answers, check=check)
 
 
 def draw(
@@ -163,12 +179,19 @@ def draw(
     return sample(policy.model, policy.tokenizer, requests, before_each=check)
 
 
-def kl_of(policy: Policy, against: Policy, prompts: Sequence[Messages], answers: Sequence[Sample]) -> Estimate:
+def kl_of(
+    policy: Policy,
+    against: Policy,
+    prompts: Sequence[Messages],
+    answers: Sequence[Sample],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Estimate:
     """The same from answers that are there: draws of `policy` at temperature 1, top-p 1, one for each of `prompts`."""
     pairs = [
         (encode_prompt(policy.tokenizer, messages), answer.token_ids)
         for messages, answer in zip(prompts, answers, strict=True)
         if not answer.error
     ]
-    mine, theirs = score(policy.model, pairs), score(against.model, pairs)
+    mine, theirs = (score(each.model, pairs, before_each=check) for each in (policy, against))
     return mean_and_error([a - b for a, b in zip(mine, theirs, strict=True)])

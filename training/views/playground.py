@@ -10,7 +10,7 @@ from django.views.decorators.vary import vary_on_headers
 from annotate.access import ProjectRequest, project_view
 from training.models import Tryout
 from training.models.job import JobState
-from training.playground.asking import NoComparison, make_comparison, try_out
+from training.playground.asking import WORKER_GONE, NoComparison, ask_again, make_comparison, try_out
 from training.playground.form import PlaygroundForm, initial_of
 from training.versions.registry import serving_version
 from training.views.project import STOP_POLLING
@@ -24,10 +24,11 @@ def _find(request: ProjectRequest, number: int) -> Tryout:
 
 
 def _context(tryout: Tryout | None) -> dict:
-    over = tryout is None or JobState(tryout.state).is_over
+    silent = tryout is not None and tryout.is_silent  # told at once, also where no clock runs
+    over = tryout is None or silent or JobState(tryout.state).is_over
     waits = tryout is not None and tryout.state == JobState.QUEUED
     return {
-        "tryout": tryout, "over": over,
+        "tryout": tryout, "over": over, "error": WORKER_GONE if silent else tryout.error if tryout else "",
         "alone": waits and (timezone.now() - tryout.created_at).total_seconds() > WAITS,
         "sides": [
             (side, getattr(tryout, side), getattr(tryout, f"{side}_text"), tryout.told.get(side))
@@ -61,6 +62,12 @@ def tryout(request: ProjectRequest, number: int) -> HttpResponse:
         return render(request, "training/_tryout.html", context, status=STOP_POLLING if context["over"] else 200)
     form = PlaygroundForm(project=request.project, before=found, initial=initial_of(request.project, found, None))
     return render(request, "training/playground.html", context | {"form": form})
+
+
+@require_POST
+@project_view(may="may_manage")
+def tryout_again(request: ProjectRequest, number: int) -> HttpResponse:
+    return redirect(ask_again(tryout=_find(request, number), by=request.user))
 
 
 @require_POST

@@ -27,8 +27,9 @@ def claim(*, kind: type[J], pk: int) -> J | None:
     now = timezone.now()
     token = uuid.uuid4()
     claimed = kind.objects.filter(pk=pk, state=JobState.QUEUED).update(
-        state=JobState.RUNNING, claim=token, heartbeat_at=now, started_at=Coalesce(F("started_at"), now), error=""
-    )
+        state=JobState.RUNNING, claim=token, heartbeat_at=now, started_at=Coalesce(F("started_at"), now), claimed_at=now,
+        progress_at_claim=F("progress"), error="",
+    )  # fmt: skip
     return kind.objects.get(pk=pk, claim=token) if claimed else None
 
 
@@ -98,6 +99,11 @@ def requeue_stale() -> list[Job]:
             if not over and silent.update(state=JobState.QUEUED, claim=None, heartbeat_at=None):
                 found.append(job)
     return found
+
+
+def fail_stale(*, kind: type[Job], error: str) -> int:
+    """Jobs that nobody takes up again: those whose worker has fallen silent fail, with these words. How many."""
+    return kind.objects.stale().update(state=JobState.FAILED, claim=None, finished_at=timezone.now(), error=error)
 
 
 def _end(job: Job, state: JobState, **fields: Any) -> None:
