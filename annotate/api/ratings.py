@@ -145,6 +145,6 @@ class PushRatingsView(ApiView):
 
 def _shown(request: Request, rating: Rating | None) -> dict:
     if rating is None:
-        return {"rating": None, "message": explain_no_rating(request.project)}
+        return {"rating": None, "message": explain_no_rating(project=request.project, annotator=request.user)}
     completion = rating.completion
     return {"rating": str(rating.pk), "messages": completion.prompt.messages, "text": completion.text}

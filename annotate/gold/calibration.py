@@ -1,7 +1,11 @@
 """Calibration: somebody new is given known answers first, and how many of them were right decides how they go on.
 
-What became of it is written into the membership once, under its lock, by the claim that finds it over.
+What became of it is written into the membership, under its lock, by the claim that finds it over. What counts is what is gold
+now: an answer that was taken back, or whose pair is gold no more, is asked for again with another pair. Whom a calibration has
+stopped is counted anew at each claim, so a known answer that turns out wrong, once it is mended, lets them go on.
 """
+
+from django.db.models import QuerySet
 
 from annotate.gold.known_answers import count_right
 from annotate.models import Assignment, Judgement, Membership, Project
@@ -12,8 +16,9 @@ from annotate.queue.lanes import claimable_by
 
 
 def is_calibrating(project: Project, membership: Membership) -> bool:
-    """Whether what became of it is still open. Only annotators are asked."""
-    return bool(project.calibration_size) and membership.role == Role.ANNOTATOR and not membership.calibration
+    """Whether what becomes of it is still open. Only annotators are asked."""
+    is_open = not membership.calibration or is_stopped(project, membership)
+    return bool(project.calibration_size) and membership.role == Role.ANNOTATOR and is_open
 
 
 def is_stopped(project: Project, membership: Membership) -> bool:
@@ -26,12 +31,12 @@ def update_calibration(*, project: Project, membership: Membership) -> int | Non
     The caller holds the membership's lock. Who has judged for training before is not new. Where there is less gold than is
     asked for, all that there is will do.
     """
-    of_theirs = Assignment.objects.filter(annotator=membership.user_id, comparison__project=project)
     judged = Judgement.objects.filter(annotator=membership.user_id, comparison__project=project)
-    states = list(of_theirs.filter(is_gold=True).values_list("state", flat=True))
-    answered, held = states.count(AssignmentState.JUDGED), states.count(AssignmentState.LEASED)
-    if judged.for_training().exists():
+    held = _gold_of(membership).filter(state=AssignmentState.LEASED).count()
+    if not membership.calibration and judged.for_training().exists():
         return _close(membership, Calibration.NOT_NEEDED)
+    share = count_right(project=project, annotator=membership.user, first=project.calibration_size)
+    answered = share.of
     if answered < project.calibration_size:
         left = claimable_by(project=project, annotator=membership.user).filter(purpose=Purpose.GOLD)
         wanted = project.calibration_size - answered - held
@@ -39,14 +44,20 @@ def update_calibration(*, project: Project, membership: Membership) -> int | Non
             return max(0, wanted)
         if not answered:
             return None  # there is no gold to be had; it may come
-    share = count_right(project=project, annotator=membership.user, first=project.calibration_size)
     passed = (share.value or 0.0) >= project.calibration_bar
     return _close(membership, Calibration.PASSED if passed else Calibration.FAILED)
 
 
+def _gold_of(membership: Membership) -> QuerySet[Assignment]:
+    """What they were handed as gold and is gold now."""
+    own = Assignment.objects.filter(annotator=membership.user_id, comparison__project=membership.project_id, is_gold=True)
+    return own.filter(comparison__purpose=Purpose.GOLD)
+
+
 def _close(membership: Membership, state: Calibration) -> None:
-    membership.calibration = state
-    membership.save(update_fields=["calibration"])
+    if membership.calibration != state:
+        membership.calibration = state
+        membership.save(update_fields=["calibration"])
 
 
 def excuse(*, membership: Membership) -> None:
@@ -60,7 +71,7 @@ def place_in_calibration(assignment: Assignment, membership: Membership) -> tupl
     project = membership.project
     if not (assignment.is_gold and is_calibrating(project, membership)):
         return None
-    theirs = Assignment.objects.filter(annotator=membership.user_id, comparison__project=project, is_gold=True)
+    theirs = _gold_of(membership)
     before = theirs.filter(leased_at__lt=assignment.leased_at, state__in=[AssignmentState.JUDGED, AssignmentState.LEASED])
     skipped = theirs.filter(state=AssignmentState.SKIPPED).count()
     there_is = project.comparisons.filter(purpose=Purpose.GOLD).count() - skipped

@@ -111,8 +111,10 @@ def _checked(judgements, by: str = "annotator_id") -> list[tuple[bool, int]]:
 
 
 def count_right(*, project: Project, annotator: User, first: int) -> Share:
-    """Of the first so many answers that they gave to gold."""
-    rows = Judgement.objects.standing().filter(comparison__project=project, annotator=annotator, assignment__is_gold=True)
+    """Of the first so many answers of theirs that stand and were given to what is gold now."""
+    rows = Judgement.objects.standing().filter(
+        comparison__project=project, comparison__purpose=Purpose.GOLD, annotator=annotator, assignment__is_gold=True
+    )
     found = [right for right, _ in _checked(rows.order_by("created_at", "pk")[:first])]
     return Share(sum(found), len(found))
 

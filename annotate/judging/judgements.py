@@ -41,6 +41,7 @@ __all__ = [
 CHOICES = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE, "both_bad": Outcome.BOTH_BAD}
 MAX_SECONDS = 24 * 3600
 MAX_RATIONALE = 10_000  # characters
+SEEN = "You have seen since what others think of this pair: in review, or among the gold. So your answer stands."
 
 
 def outcome_of(choice: str, *, swapped: bool) -> Outcome:
@@ -74,7 +75,7 @@ def record_judgement(
     with transaction.atomic():
         assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
         lock_comparison(assignment.comparison_id)
-        assignment.refresh_from_db(fields=["state", "expires_at"])
+        assignment.refresh_from_db(fields=["state", "expires_at", "seen_at"])
         if stored := _find_stored(assignment=assignment, key=key):
             return stored
         _check_offer(assignment=assignment, choice=choice, flags=flags)
@@ -99,8 +100,7 @@ def record_judgement(
         assignment.state = AssignmentState.JUDGED
         assignment.save(update_fields=["state"])
         recount_places([assignment.comparison_id])
-        if not assignment.is_gold:
-            ask_more_if_divided(comparison=assignment.comparison)
+        ask_more_if_divided(comparison=assignment.comparison)  # of gold, too: it changes nothing there, in the same time
         if judgement.flags or judgement.late or assignment.comparison.judgements_required > 1:  # one alone is in no dispute
             note_disputes([assignment.comparison_id])
         return judgement
@@ -158,6 +158,8 @@ def change_judgement(
         raise JudgementRefused("not_judged", "No answer of yours stands here any more: it was taken back.")
     if is_told(assignment):
         raise JudgementRefused("told", "You have been told what was expected of this pair, so your answer stands.")
+    if assignment.seen_at:
+        raise JudgementRefused("seen", SEEN)
     if changeable_until(assignment) <= timezone.now():
         minutes = assignment.comparison.project.changeable_minutes
         raise JudgementRefused("too_late", f"An answer can be changed for {minutes} minutes. This one stands as it is.")
@@ -184,8 +186,7 @@ def change_judgement(
     )  # fmt: skip
     _insert(changed)
     recount_places([assignment.comparison_id])
-    if not assignment.is_gold:
-        ask_more_if_divided(comparison=assignment.comparison)
+    ask_more_if_divided(comparison=assignment.comparison)
     note_disputes([assignment.comparison_id])
     return changed
 
@@ -208,9 +209,10 @@ def take_up_skipped(*, annotator: User, assignment_id: UUID) -> Assignment:
     assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
     _check_at_work(assignment)
     comparison = lock_comparison(assignment.comparison_id)
-    assignment.refresh_from_db(fields=["state"])
+    assignment.refresh_from_db(fields=["state", "seen_at"])
     if assignment.state == AssignmentState.LEASED:
         return assignment
+    _check_blind(assignment)
     if assignment.state != AssignmentState.SKIPPED:
         raise JudgementRefused("judged", "This pair is not among those you have skipped any more.")
     if assignment.comparison.project.is_paused or assignment.comparison.project.archived_at:
@@ -253,7 +255,14 @@ def _key_reused() -> JudgementRefused:
     return _refused_field("key_reused", "key", "This key belongs to another judgement. Reload the page and answer again.")
 
 
+def _check_blind(assignment: Assignment) -> None:
+    if assignment.seen_at:
+        message = "You have seen in review, or among the gold, what is thought of this pair, so you do not judge it any more."
+        raise JudgementRefused("seen", message)
+
+
 def _check_offer(*, assignment: Assignment, choice: str, flags: Sequence[str]) -> None:
+    _check_blind(assignment)
     if assignment.state == AssignmentState.SKIPPED:
         raise JudgementRefused("skipped", "You have skipped this comparison. Go back to the queue for the next one.")
     project = assignment.comparison.project
@@ -290,6 +299,7 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     judgement = judgements.select_related("assignment__comparison__project").order_by("-created_at", "-pk").first()
     skipped = skips.select_related("comparison__project").order_by("-skipped_at").first()
     if skipped and (judgement is None or skipped.skipped_at > judgement.created_at):
+        _check_blind(skipped)
         if lock_comparison(skipped.comparison_id).free_places < 1:  # unlike a judgement, a skip gave its place away
             raise JudgementRefused("taken", "Somebody else has the pair you skipped: the skip cannot be taken back any more.")
         skipped.skipped_at, skipped.skip_reason = None, ""
@@ -297,6 +307,8 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     elif judgement:
         if is_told(judgement.assignment):
             raise JudgementRefused("told", "You have been told what was expected of your last pair, so that answer stands.")
+        if judgement.assignment.seen_at:
+            raise JudgementRefused("seen", SEEN)
         lock_comparison(judgement.comparison_id)
         judgement.withdrawn_at = timezone.now()
         judgement.save(update_fields=["withdrawn_at"])

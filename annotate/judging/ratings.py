@@ -25,12 +25,15 @@ READ_AT_ONCE = 1000
 
 
 def next_rating(*, project: Project, annotator: User) -> Rating | None:
-    """The answer this person is shown: the one they have open, else one that too few have rated. None: there is none for them."""
-    if not _may_rate(project, annotator):
+    """The answer this person is shown: the one they have open, else one that too few have rated. None: there is none for them,
+    or nothing is handed out to them now (`explain_no_rating`)."""
+    if not _may_rate(project, annotator) or _is_suspended(project, annotator):
         return None
     own = Rating.objects.filter(annotator=annotator, completion__prompt__project=project).select_related("completion__prompt")
     if found := own.open().order_by("shown_at").first():
         return found
+    if project.is_paused:
+        return None
     while (completion := _choose(project, annotator)) is not None:
         try:
             with transaction.atomic():
@@ -44,6 +47,11 @@ def next_rating(*, project: Project, annotator: User) -> Rating | None:
 def _may_rate(project: Project, annotator: User) -> bool:
     role = Membership.objects.filter(project=project, user=annotator).values_list("role", flat=True).first()
     return bool(role and Role(role).may_judge and project.asks_for_ratings and not project.archived_at)
+
+
+def _is_suspended(project: Project, annotator: User) -> bool:
+    """They get nothing, and what they have said stands. What is on its way is still taken, as it is of comparisons."""
+    return Membership.objects.filter(project=project, user=annotator, suspended_at__isnull=False).exists()
 
 
 def _choose(project: Project, annotator: User) -> Completion | None:
@@ -93,7 +101,7 @@ def skip_rating(*, annotator: User, rating_id: UUID) -> None:
 @transaction.atomic
 def take_back_rating(*, project: Project, annotator: User) -> Rating | None:
     """The latest one is open again, to be answered anew. None when there is none."""
-    if not _may_rate(project, annotator):
+    if not _may_rate(project, annotator) or _is_suspended(project, annotator):
         return None
     own = Rating.objects.select_for_update(of=("self",), no_key=True).filter(
         annotator=annotator, completion__prompt__project=project
@@ -115,11 +123,16 @@ def _find(annotator: User, rating_id: UUID) -> Rating:
     return rating
 
 
-def explain_no_rating(project: Project) -> str:
+def explain_no_rating(*, project: Project, annotator: User) -> str:
+    if _is_suspended(project, annotator):
+        return "Your work here is suspended, so you get no answers to rate. What you have said is kept. Ask a manager of the project."
     if project.archived_at:
         return "This project is archived: nothing is handed out any more."
     if not project.asks_for_ratings:
         return "This project does not ask for ratings of single answers. A manager can change that in its settings."
+    if project.is_paused:
+        reason = f": “{project.pause_reason}”" if project.pause_reason else ""
+        return f"The work is paused{reason}. Look again when a manager has let it go on."
     return "You have rated every answer there is for you. New ones come as soon as the model has written them."
 
 

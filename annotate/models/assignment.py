@@ -16,6 +16,7 @@ class AssignmentState(models.TextChoices):
     JUDGED = "judged", "Judged"
     SKIPPED = "skipped", "Skipped"
     EXPIRED = "expired", "Expired"
+    SEEN = "seen", "Seen in review"  # before they judged it: see annotate.review.seen
 
 
 class AssignmentQuerySet(models.QuerySet):
@@ -44,6 +45,7 @@ class Assignment(models.Model):
     expires_at = models.DateTimeField()
     skip_reason = models.CharField(max_length=200, blank=True)
     skipped_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True, help_text="Since then they know what others said of the pair.")
 
     objects = AssignmentQuerySet.as_manager()
 

@@ -31,23 +31,28 @@ def is_divided(outcomes: Collection[str], *, rule: str) -> bool:
 
 @transaction.atomic
 def note_disputes(comparison_ids: Iterable[int]) -> None:
-    """Brings the disputes of these (locked) comparisons up to date with their judgements. Four queries.
+    """Brings the disputes of these (locked) comparisons up to date with their judgements. Four queries, also where none of
+    them is for training: what a pair is for must not show in the time that an answer to it takes.
 
     A comparison is divided only when it has all the judgements it needs: before, more will come. One that a manager has
     sent for more comes back then, if it is still in dispute; one that is settled does not.
     """
-    found = Comparison.objects.filter(pk__in=comparison_ids, purpose=Purpose.TRAIN).select_related("project")
+    asked = list(comparison_ids)
+    found = Comparison.objects.filter(pk__in=asked, purpose=Purpose.TRAIN).select_related("project")
     comparisons = {comparison.pk: comparison for comparison in found}
     given: defaultdict[int, list[str]] = defaultdict(list)
     flagged: set[int] = set()
-    standing = Judgement.objects.voting().for_training().filter(comparison__in=comparisons)
+    standing = Judgement.objects.voting().for_training().filter(comparison__in=asked)
     for pk, outcome, flags in standing.values_list("comparison_id", "outcome", "flags"):
+        if pk not in comparisons:
+            continue
         given[pk].append(Outcome(outcome))
         if flags:
             flagged.add(pk)
     done = {pk for pk, comparison in comparisons.items() if comparison.state == ComparisonState.DONE}
     divided = {pk for pk in done if is_divided(given[pk], rule=comparisons[pk].project.consensus)}
-    _write(comparisons, {Reason.DISAGREEMENT: divided, Reason.FLAGGED: flagged}, complete=done)
+    known = {dispute.pk: dispute for dispute in Dispute.objects.filter(pk__in=asked) if dispute.pk in comparisons}
+    _write(comparisons, known, {Reason.DISAGREEMENT: divided, Reason.FLAGGED: flagged}, complete=done)
 
 
 @transaction.atomic
@@ -57,17 +62,18 @@ def mark_disputes(reason: Reason, *, of: Iterable[int], confidence: Mapping[int,
     `confidence` is kept beside those that are. What was handled stays handled, unless the reason is a new one.
     """
     comparisons = Comparison.objects.filter(pk__in=of, purpose=Purpose.TRAIN).in_bulk()
-    _write(comparisons, {reason: where}, complete=set(), confidence=confidence or {})
+    known = Dispute.objects.in_bulk(list(comparisons))
+    _write(comparisons, known, {reason: where}, complete=set(), confidence=confidence or {})
 
 
 def _write(
     comparisons: Mapping[int, Comparison],
+    known: Mapping[int, Dispute],
     found: Mapping[Reason, set[int]],
     *,
     complete: set[int],
     confidence: Mapping[int, float] | None = None,
 ) -> None:
-    known = {dispute.pk: dispute for dispute in Dispute.objects.filter(pk__in=comparisons)}
     wanted = set().union(*found.values()) & comparisons.keys()
     if not known and not wanted:
         return

@@ -46,6 +46,7 @@ SKIP_REASONS = [
 LOST = {
     AssignmentState.JUDGED: "The comparison that was open here has been judged, in another tab or window of yours.",
     AssignmentState.SKIPPED: "The comparison that was open here has been skipped, in another tab or window of yours.",
+    AssignmentState.SEEN: "You have seen in review what others think of the comparison that was open here.",
 }
 LOST_TO_THE_QUEUE = "The comparison you had open went back to the queue, because the page was away for too long."
 

@@ -12,6 +12,7 @@ from annotate.gold.lists import SHOWN, count_gold, list_pairs, list_people, said
 from annotate.judging.offer import outcome_in_words
 from annotate.quality.pictures import range_of
 from annotate.queue.handouts import HandoutRefused, hand_out, handouts_of, may_get, open_to_hand_out, release
+from annotate.review.seen import note_seen
 from annotate.text.markdown import render as render_markdown
 
 from ..access import ProjectRequest, project_view
@@ -42,6 +43,7 @@ def gold(request: ProjectRequest) -> HttpResponse:
 def gold_pair(request: ProjectRequest, comparison: int) -> HttpResponse:
     """One pair, and what is right of it."""
     found = _find(request, comparison)
+    note_seen(comparison=found, by=request.user)
     known = getattr(found, "gold", None)
     form = GoldForm(request.POST or None, grades=Grades(request.project.grades), gold=known)
     if request.method == "POST" and form.is_valid():

@@ -57,7 +57,7 @@ def render_next(request: ProjectRequest, status: int = 200, error: str = "") -> 
     rating = next_rating(project=request.project, annotator=request.user)
     context = {"rating": rating, "error": error}
     if rating is None:
-        context["reason"] = explain_no_rating(request.project)
+        context["reason"] = explain_no_rating(project=request.project, annotator=request.user)
     else:
         turns = rating.completion.prompt.messages
         context["turns"] = [{"role": turn["role"], "html": render_markdown(turn["content"])} for turn in turns]

@@ -23,6 +23,7 @@ from annotate.review.decisions import (
     take_back_decision,
     withdraw_judgement,
 )
+from annotate.review.seen import note_seen
 from annotate.text.markdown import render as render_markdown
 
 from ..access import ProjectRequest, project_view
@@ -53,6 +54,8 @@ def review(request: ProjectRequest) -> HttpResponse:
 def review_case(request: ProjectRequest, comparison: int) -> HttpResponse:
     """One comparison with all its judgements; POST decides on it and goes on to the next."""
     case = _find_case(request, comparison)
+    if any(entry.judgement.annotator_id != request.user.pk for entry in case.entries):
+        note_seen(comparison=case.comparison, by=request.user)
     if request.method != "POST":
         return _case_page(request, case, DecisionForm(initial={"more": 1}))
     form = DecisionForm(request.POST)

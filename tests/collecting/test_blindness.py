@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
-from annotate.models import Assignment, Completion, Judgement
+from annotate.models import Assignment, Completion, Judgement, Rating
 from tests.builders import make_comparison, make_completion, make_member, make_prompt, make_version
 from tests.collecting.judged import judge
 
@@ -103,6 +104,59 @@ def test_no_trace_of_a_version(client, annotator, project, traces, swapped):
         seen = everything(answer).lower()
         for trace in traces:
             assert trace.lower() not in seen, (answer.request["PATH_INFO"], trace)
+
+
+def test_no_trace_of_a_version_where_single_answers_are_rated(client, annotator, project, traces):
+    project.asks_for_ratings = True
+    project.save()
+    client.force_login(annotator)
+    page, api = reverse("rate", args=[project.slug]), {"content_type": "application/json"}
+
+    def at(name: str) -> str:
+        return reverse(name, args=[project.slug])
+
+    def shown() -> str:
+        return str(Rating.objects.open().earliest("shown_at").pk)
+
+    answers = [client.get(page)]
+    answers += [
+        client.post(page, {"rating": shown(), "say": "good", "seconds": 2}),
+        client.post(page, {"say": "x"}),
+        client.post(page, {"say": "undo"}),
+        client.get(page),
+        client.post(page, {"rating": shown(), "say": "skip"}),
+        client.post(at("api_rating_next"), {}, **api),
+    ]
+    rating = shown()
+    answers += [
+        client.post(at("api_ratings"), {"rating": rating, "good": False}, **api),
+        client.post(at("api_ratings"), {"rating": rating, "good": None}, **api),
+        client.post(at("api_ratings"), {"rating": "none"}, **api),
+        client.get(at("api_ratings")),
+        client.post(at("api_rating_undo"), {}, **api),
+        client.post(at("api_rating_undo"), {}, **api),
+        client.get(page),
+        client.post(at("api_ratings"), {"rating": rating, "good": True}, **api),
+        client.get(page),
+    ]
+    assert Rating.objects.given().exists() and all(answer.status_code in (200, 201, 302, 400, 409, 422) for answer in answers)
+    for answer in answers:
+        seen = everything(answer).lower()
+        for trace in traces:
+            assert trace.lower() not in seen, (answer.request["PATH_INFO"], trace)
+
+
+def test_what_others_have_rated_changes_nothing_that_one_sees(client, annotator, project):
+    project.asks_for_ratings, project.judgements_required = True, 3
+    project.save()
+    answer = make_completion(make_prompt(project, "Why?"), "Because.")
+    client.force_login(annotator)
+    page = reverse("rate", args=[project.slug])
+    before = everything(client.get(page))
+    for good in (True, False):
+        other = make_member(project, "annotator")
+        Rating.objects.create(completion=answer, annotator=other, good=good, answered_at=timezone.now())
+    assert everything(client.get(page)) == before
 
 
 def test_this_test_can_see(client, annotator, project, traces):

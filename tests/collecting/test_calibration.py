@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from annotate.gold.calibration import excuse
-from annotate.gold.known_answers import mark_gold
-from annotate.judging.judgements import record_judgement
-from annotate.models import Membership, Project
+from annotate.gold.known_answers import mark_gold, unmark_gold
+from annotate.judging.judgements import record_judgement, take_back_last
+from annotate.models import Judgement, Membership, Project
 from annotate.queue.claims import claim_comparison, skip_comparison
 from annotate.queue.no_work import explain_no_work
 from tests.builders import make_comparison, make_member
@@ -107,3 +107,64 @@ def test_the_page_counts_the_pairs_of_the_calibration(calibrating, client, annot
 def test_everybody_gets_a_calibration_of_their_own(calibrating):
     people = [make_member(calibrating, "annotator") for _ in range(4)]
     assert [[answer(calibrating, person) for person in people] for _ in range(3)] == [["gold"] * 4] * 3
+
+
+def test_an_answer_that_was_taken_back_is_asked_for_again(calibrating, annotator):
+    answer(calibrating, annotator), answer(calibrating, annotator)
+    take_back_last(project=calibrating, annotator=annotator)
+    assert [answer(calibrating, annotator) for _ in range(3)] == ["gold"] * 2 + ["train"]
+    assert Judgement.objects.standing().filter(assignment__is_gold=True).count() == 3
+
+
+def test_a_pair_that_is_gold_no_more_is_replaced_by_another(calibrating, annotator):
+    answer(calibrating, annotator, right=False)
+    unmark_gold(comparison=Judgement.objects.get().comparison)
+    assert [answer(calibrating, annotator) for _ in range(4)] == ["gold"] * 3 + ["train"]
+    assert calibration_of(calibrating, annotator) == "passed"
+
+
+def test_a_pair_that_is_gold_no_more_while_it_is_on_the_screen_does_not_count(calibrating, annotator):
+    answer(calibrating, annotator), answer(calibrating, annotator)
+    unmark_gold(comparison=claim_comparison(project=calibrating, annotator=annotator).comparison)
+    answer(calibrating, annotator, right=False)  # it is still on the screen, and still no part of a triple
+    assert Judgement.objects.for_training().count() == 0
+    assert answer(calibrating, annotator) == "gold" and answer(calibrating, annotator) == "train"
+    assert calibration_of(calibrating, annotator) == "passed"
+
+
+def test_all_gold_removed_in_the_middle_lets_people_work(calibrating, annotator):
+    answer(calibrating, annotator, right=False)
+    for comparison in calibrating.comparisons.filter(purpose="gold"):
+        unmark_gold(comparison=comparison)
+    assert answer(calibrating, annotator) == "train"
+
+
+def test_who_was_stopped_by_a_wrong_known_answer_goes_on_when_it_is_mended(calibrating, annotator):
+    Project.objects.update(calibration_stops=True)
+    calibrating.refresh_from_db()
+    for number in range(3):
+        answer(calibrating, annotator, right=number == 0)
+    assert claim_comparison(project=calibrating, annotator=annotator) is None
+    assert calibration_of(calibrating, annotator) == "failed"
+    wrong = Judgement.objects.filter(outcome="second").first().comparison
+    mark_gold(comparison=wrong, low=-4, high=-1, by=annotator)
+    assert answer(calibrating, annotator) == "train"
+    assert calibration_of(calibrating, annotator) == "passed"
+
+
+def test_who_was_stopped_is_given_another_for_a_known_answer_that_is_removed(calibrating, annotator):
+    Project.objects.update(calibration_stops=True)
+    calibrating.refresh_from_db()
+    for number in range(3):
+        answer(calibrating, annotator, right=number == 0)
+    assert claim_comparison(project=calibrating, annotator=annotator) is None
+    unmark_gold(comparison=Judgement.objects.filter(outcome="second").first().comparison)
+    assert answer(calibrating, annotator) == "gold" and answer(calibrating, annotator) == "train"
+
+
+def test_a_pass_stands_whatever_becomes_of_the_known_answers(calibrating, annotator):
+    for _ in range(4):
+        answer(calibrating, annotator)
+    for comparison in calibrating.comparisons.filter(purpose="gold"):
+        mark_gold(comparison=comparison, low=-4, high=-1, by=annotator)
+    assert answer(calibrating, annotator) == "train" and calibration_of(calibrating, annotator) == "passed"

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
+from django.utils import timezone
 
 from annotate.data.exports import export_preferences
 from annotate.data.imports import undo_import
@@ -14,6 +15,7 @@ from annotate.data.rating_imports import import_ratings
 from annotate.judging.ratings import count_ratings, next_rating, rate, take_back_rating
 from annotate.judging.refusals import JudgementRefused
 from annotate.models import Completion, Rating
+from annotate.queue.pausing import pause_project, resume_project
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
 from tests.training.rows import make_judgement
 
@@ -171,3 +173,19 @@ def test_the_command_does_the_same(project, tmp_path):
     (tmp_path / "kto.jsonl").write_text('{"prompt": "Why?", "completion": "So.", "label": true}\n')
     call_command("import_preferences", tmp_path / "kto.jsonl", project="taste", single=True)
     assert count_ratings(project) == {"good": 1, "bad": 0}
+
+
+def test_nothing_is_shown_while_the_work_is_paused_or_theirs_is_suspended(client, project, rated, annotator, manager):
+    first = next_rating(project=project, annotator=annotator)
+    pause_project(project=project, by=manager, reason="Back on Monday")
+    assert next_rating(project=project, annotator=annotator) == first  # what is on the screen can be answered
+    rate(annotator=annotator, rating_id=first.pk, good=True)
+    client.force_login(annotator)
+    assert "Back on Monday" in client.get(URL).content.decode()
+    resume_project(project=project)
+    second = next_rating(project=project, annotator=annotator)
+    project.memberships.filter(user=annotator).update(suspended_at=timezone.now())
+    page = client.get(URL).content.decode()
+    assert "suspended" in page and "say" in page and str(second.pk) not in page
+    assert take_back_rating(project=project, annotator=annotator) is None
+    assert rate(annotator=annotator, rating_id=second.pk, good=False).good is False  # it was on its way

@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
+from annotate.review.seen import note_seen
 from training.models import Version
 from training.versions.provenance import judged_comparison, judgements_in
 from training.versions.tarballs import stream_tar
@@ -98,4 +99,5 @@ def judged(request: ProjectRequest, comparison: int) -> HttpResponse:
     found = judged_comparison(request.project, comparison) if comparison < 2**63 else None
     if found is None:
         raise Http404("No such comparison.")
+    note_seen(comparison=found["comparison"], by=request.user)
     return render(request, "training/judged.html", found)
