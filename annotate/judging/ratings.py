@@ -125,7 +125,7 @@ def _find(annotator: User, rating_id: UUID) -> Rating:
 
 def explain_no_rating(*, project: Project, annotator: User) -> str:
     if _is_suspended(project, annotator):
-        return "Your work here is suspended, so you get no answers to rate. What you have said is kept. Ask a manager of the project."
+        return "Your work here is suspended, so you get nothing to rate. Your ratings so far are kept. Ask a manager."
     if project.archived_at:
         return "This project is archived: nothing is handed out any more."
     if not project.asks_for_ratings:
