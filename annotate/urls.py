@@ -6,7 +6,6 @@ from django.urls import path
 from .api.urls import urlpatterns as api
 from .views import (
     compare,
-    data,
     gold,
     guidelines,
     invitations,
@@ -68,13 +67,6 @@ urlpatterns = [
         review.review_take_back,
         name="review_take_back",
     ),
-    path("projects/<slug:slug>/data/", data.data, name="data"),
-    path("projects/<slug:slug>/data/prompts/", data.data_prompts, name="data_prompts"),
-    path("projects/<slug:slug>/data/upload/", data.data_upload, name="data_upload"),
-    path("projects/<slug:slug>/data/import/", data.data_import, name="data_import"),
-    path("projects/<slug:slug>/data/export/", data.data_export, name="data_export"),
-    path("projects/<slug:slug>/data/imports/<int:number>/refused/", data.data_refused, name="data_refused"),
-    path("projects/<slug:slug>/data/imports/<int:number>/undo/", data.data_undo, name="data_undo"),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/<int:user_id>/link/", members.member_link, name="member_link"),
     path("projects/<slug:slug>/members/<int:user_id>/role/", members.member_role, name="member_role"),

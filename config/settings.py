@@ -212,6 +212,7 @@ TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_I18N = False
 USE_TZ = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+LARGEST_UPLOAD_MB = env.int("LARGEST_UPLOAD_MB", default=1024)  # a file of judged comparisons
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

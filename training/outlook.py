@@ -15,7 +15,7 @@ from annotate.models.project import Promoting
 from annotate.projects.progress import Pairs
 from training import tasks
 from training.clock.scheduling import automates, new_judgements, next_time
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Version
+from training.models import Evaluation, FileImport, Generation, Inquiry, Run, Scoring, Sitting, Version
 from training.models.job import Job, JobState
 from training.wording import counted, lasting
 from training.worker.jobs import JOBS
@@ -204,7 +204,8 @@ def stuck_line(job: Job | None, name: str) -> Line | None:
 
 def _queued_at(job: Job) -> datetime:
     """When it was last put into the queue: a job that is resumed, or taken from a dead worker, was made long before."""
-    task = tasks.train if isinstance(job, Run) else tasks.evaluate if isinstance(job, Evaluation) else tasks.generate
+    looked_at_by = {Run: tasks.train, Evaluation: tasks.evaluate, Generation: tasks.generate, FileImport: tasks.import_file}
+    task = looked_at_by[type(job)]
     newest = DBTaskResult.objects.filter(task_path=task.module_path, args_kwargs={"args": [job.pk], "kwargs": {}})
     return newest.aggregate(at=Max("enqueued_at"))["at"] or job.created_at
 
@@ -236,6 +237,10 @@ def _in_words(job: Job) -> str:
         return f"the answers of {job}"
     if isinstance(job, Inquiry):
         return f"an inquiry of {job.version}"
+    if isinstance(job, FileImport):
+        return f"the {job}"
+    if isinstance(job, Sitting):
+        return "judging pairs"
     done = f" ({job.progress} of {counted(job.total, 'pair')})" if job.total else ""
     return f"the generation of {job.version}{done}"
 

@@ -64,6 +64,14 @@ def count_leaderboard(project_id: int) -> None:
     count(project=Project.objects.get(pk=project_id))
 
 
+@task(priority=5)  # on the default queue: somebody waits for it
+def import_file(file_import_id: int) -> None:
+    with stoppable() as check:
+        from training.imports.bringing_in import run_import
+
+        run_import(file_import_id, check=check)
+
+
 @task()  # figures that a page shows; it needs no GPU
 def estimate_reliability(project_id: int) -> None:
     from annotate.models import Project

@@ -7,7 +7,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.data.imports import start_batch
+from annotate.data.batches import start_batch
 from annotate.data.rating_imports import FORMAT, store_ratings
 from annotate.judging.ratings import explain_no_rating, next_rating, rate, skip_rating, take_back_rating
 from annotate.judging.refusals import JudgementRefused

@@ -1,42 +1,42 @@
 """Single answers that others rated (TRL's unpaired form) come in as ratings, and are kept unpaired."""
 
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.data.imports import KEPT_REFUSALS, ImportReport, find_imported_annotator, start_batch
+from annotate.data.batches import QUIET, ImportReport, Steps, begin, bring_in
+from annotate.data.imported_annotators import find_imported_annotator
 from annotate.data.pairs import Answer, add_completions, ensure_prompts
 from annotate.formats.files import check_whole, read_objects
 from annotate.formats.kto import RatedRow, read_single
+from annotate.formats.registry import renamed
 from annotate.formats.rows import BadRow
 from annotate.models import PreferenceImport, Project, Rating, User
 from annotate.models.prompt import content_hash
 
-BATCH = 300
 FORMAT = "trl-kto"
 
 
 def import_ratings(
-    *, project: Project, stream: BinaryIO, file_name: str, by: User | None = None,
-    on_refused: Callable[[BadRow], object] = lambda bad: None,
-) -> ImportReport:  # fmt: skip
-    """Adds the ratings of a seekable stream that the project does not have yet. Raises FileBroken before the first row."""
+    *,
+    project: Project,
+    stream: BinaryIO,
+    file_name: str,
+    names: Mapping[str, str] | None = None,
+    by: User | None = None,
+    steps: Steps = QUIET,
+) -> ImportReport:
+    """Adds the ratings of a seekable stream that the project does not have yet. A file that is cut off leaves nothing."""
     check_whole(stream)
-    batch = start_batch(project, file_name, FORMAT, by)
-    report = ImportReport(batch)
-    rows = read_single(read_objects(stream))
-    while chunk := list(islice(rows, BATCH)):
-        bad = [row for row in chunk if isinstance(row, BadRow)]
-        bad += store_ratings(batch=batch, rows=[row for row in chunk if isinstance(row, RatedRow)])
-        for row in sorted(bad, key=lambda row: row.line):
-            on_refused(row)
-        report.refused += bad[: KEPT_REFUSALS - len(report.refused)]
-        batch.refused += len(bad)
-        batch.save()
-    return report
+    batch = begin(project=project, file_name=file_name, format=FORMAT, by=by, steps=steps)
+
+    def store(rows: list[RatedRow]) -> list[BadRow]:
+        return store_ratings(batch=batch, rows=rows)
+
+    rows = read_single(renamed(read_objects(stream), names))
+    return bring_in(batch=batch, stream=stream, rows=rows, store=store, steps=steps)
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -27,10 +28,11 @@ class Upload:
         _name_of(self.path).unlink(missing_ok=True)
 
 
-def keep_upload(*, project: Project, file: UploadedFile) -> Upload:
+def keep_upload(*, project: Project, file: UploadedFile, still_wanted: Collection[UUID] = ()) -> Upload:
+    """Keeps the file, and drops those that have waited for a day but for the ones `still_wanted`."""
     directory = _directory(project)
     directory.mkdir(parents=True, exist_ok=True)
-    _drop_old(directory)
+    _drop_old(directory, {str(id) for id in still_wanted})
     found = Upload(uuid4(), Path(), storable(file.name or "file")[:200])
     path = directory / f"{found.id}.upload"
     with path.open("wb") as target:
@@ -60,7 +62,7 @@ def _name_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _drop_old(directory: Path) -> None:
+def _drop_old(directory: Path, wanted: Collection[str]) -> None:
     for path in directory.iterdir():
-        if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+        if path.stem not in wanted and path.stat().st_mtime < time.time() - KEPT_SECONDS:
             path.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ class UnknownFormat(Exception):
 def detect(stream: BinaryIO, names: Mapping[str, str] | None = None) -> str:
     """The name of the format of the first row that any format recognises."""
     seen: list[str] = []
-    for _, row in islice(_renamed(read_objects(stream), names), LOOKED_AT):
+    for _, row in islice(renamed(read_objects(stream), names), LOOKED_AT):
         if isinstance(row, BadRow):
             continue
         for name, module in READERS.items():
@@ -79,11 +79,12 @@ def read(stream: BinaryIO, format: str, names: Mapping[str, str] | None = None) 
     `names` says what our names are called in the file: {"chosen": "better"}.
     """
     module = READERS[format]
-    rows = _renamed(read_objects(stream), names)
+    rows = renamed(read_objects(stream), names)
     return module.read_rows(rows) if hasattr(module, "read_rows") else each(rows, module.parse)
 
 
-def _renamed(rows: Rows, names: Mapping[str, str] | None) -> Rows:
+def renamed(rows: Rows, names: Mapping[str, str] | None) -> Rows:
+    """The rows with our names beside the file's."""
     if not names:
         yield from rows
         return

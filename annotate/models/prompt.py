@@ -17,7 +17,8 @@ class Split(models.TextChoices):
 
     @classmethod
     def of(cls, content_hash: str) -> "Split":
-        """The split a prompt belongs to for good: decided by its content alone, so no import can move it."""
+        """The split of a prompt that is new here, decided by its content alone, unless the import that brings it names one.
+        It belongs there for good: no later import moves it."""
         return cls.HELDOUT if int(content_hash[:8], 16) % HELDOUT_IN == 0 else cls.TRAIN
 
 

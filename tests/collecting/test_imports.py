@@ -12,8 +12,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from annotate.consensus.triples import settle
+from annotate.data.batches import Steps
 from annotate.data.exports import export_preferences
-from annotate.data.imports import import_preferences, undo_import
+from annotate.data.imports import import_preferences
+from annotate.data.undoing import undo_import
 from annotate.formats import files
 from annotate.formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS, UnknownFormat
 from annotate.judging.judgements import record_judgement
@@ -106,7 +108,7 @@ def test_equal_texts_of_different_models_are_different_comparisons(project):
 def test_bad_rows_are_refused_with_their_lines_and_the_rest_goes_in(project):
     heard = []
     rows = [row(1), "{nonsense", row(2, outcome="left"), row(3, prompt=[]), row(4)]
-    report = bring(project, *rows, on_refused=heard.append)
+    report = bring(project, *rows, steps=Steps(on_refused=heard.append))
     assert [bad.line for bad in report.refused] == [bad.line for bad in heard] == [2, 3, 4]
     assert (report.batch.judgements, report.batch.refused) == (2, 3)
     tools = {"prompt": "Q", "chosen": "A", "rejected": "B", "tools": [{"name": "f"}]}

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.data.imports import undo_import
+from annotate.data.undoing import undo_import
 from annotate.models import Assignment, Judgement, PreferenceImport, QualityBlock
 from annotate.quality import counts, figures
 from annotate.quality.counts import count_on

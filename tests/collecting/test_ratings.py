@@ -10,8 +10,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from annotate.data.exports import export_preferences
-from annotate.data.imports import undo_import
 from annotate.data.rating_imports import import_ratings
+from annotate.data.undoing import undo_import
 from annotate.judging.ratings import count_ratings, next_rating, rate, take_back_rating
 from annotate.judging.refusals import JudgementRefused
 from annotate.models import Completion, Rating

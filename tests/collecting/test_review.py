@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.consensus.triples import Chosen, settle
-from annotate.data.imports import undo_import
+from annotate.data.undoing import undo_import
 from annotate.judging.judgements import record_judgement, take_back_last
 from annotate.models import Assignment, Decision, Dispute, Judgement, PreferenceImport
 from annotate.models.judgement import Outcome

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from annotate.consensus.judged import Answer, JudgedComparison
 from annotate.consensus.triples import Triple
 from annotate.data.exports import write_rows
-from annotate.data.imports import preview_import
+from annotate.data.import_previews import preview_import
 from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, detect, read
 from annotate.formats.rows import BadRow, PreferenceRow
 from annotate.models.judgement import Outcome

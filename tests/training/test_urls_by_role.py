@@ -63,6 +63,9 @@ TABLE = {
     "data_upload": MANAGES["post"],
     "data_import": MANAGES["get"],
     "data_export": MANAGES["get"],
+    "file_import": MANAGES["get"],
+    "file_import_cancel": MANAGES["post"],
+    "file_import_go_on": MANAGES["post"],
     "data_refused": MANAGES["get"],
     "data_undo": MANAGES["post"],
     "members": MANAGES["get"],
@@ -169,6 +172,7 @@ def place(db) -> dict[str, object]:
     make_run(project, base)
     make_evaluation(make_version(project, parent=base), base)
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
+    project.file_imports.create(upload=OWN, file_name="others.jsonl", asked={})
     project.handouts.create(number=1, name="Batch", size=0)
     somebody = make_member(project, "annotator", "somebody")
     endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")
@@ -184,7 +188,7 @@ def place(db) -> dict[str, object]:
     project.inquiries.create(version=base, kind="score", asked={}, by=somebody, pk=ID)
     reviewed = {"comparison": comparison, "judgement": judgement.pk, "decision": decision.pk}
     place = {"slug": "taste", "number": 1, "user_id": somebody.pk, "token": "unknown-token", "table": "people",
-             "token_id": 0, "assignment": OWN, "endpoint_id": endpoint.pk, "annotator_id": brief.pk,
+             "token_id": 0, "assignment": OWN, "upload": OWN, "endpoint_id": endpoint.pk, "annotator_id": brief.pk,
              "name": "model.safetensors",
              "split": "train", "username": "somebody", "id": ID,
              "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
@@ -14,7 +15,7 @@ from django.db import connection
 def worker(*options: str) -> subprocess.Popen:
     environment = {
         **os.environ,
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        "DATABASE_URL": _address_of_the_test_database(),
         "VAR_DIR": str(settings.VAR_DIR),
         "OMP_NUM_THREADS": "1",
     }
@@ -23,6 +24,13 @@ def worker(*options: str) -> subprocess.Popen:
     process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.DEVNULL)
     atexit.register(process.kill)  # of a test that failed before it could
     return process
+
+
+def _address_of_the_test_database() -> str:
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:

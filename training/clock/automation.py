@@ -27,7 +27,7 @@ from training.clock.scheduling import start_due_runs
 from training.evaluations.ordering import decide_evaluations, evaluate_finished_runs
 from training.generation.unanswered import unanswered_prompts
 from training.leaderboard.counting import is_due
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting, Tryout, Version
+from training.models import Evaluation, FileImport, Generation, Inquiry, Run, Scoring, Sitting, Tryout, Version
 from training.models.job import JobState
 from training.playground.asking import WORKER_GONE
 from training.rewards.implicit import score_what_is_new
@@ -170,7 +170,7 @@ def enqueue_waiting_jobs() -> None:
     """A queued job without a task that will look at it: its task was lost, or it was put back."""
     kinds = {
         Generation: tasks.generate, Run: tasks.train, Evaluation: tasks.evaluate, Scoring: tasks.score_comparisons,
-        Inquiry: tasks.answer_inquiry, Sitting: tasks.sit, Tryout: tasks.answer_tryout,
+        Inquiry: tasks.answer_inquiry, Sitting: tasks.sit, Tryout: tasks.answer_tryout, FileImport: tasks.import_file,
     }  # fmt: skip
     for kind, task in kinds.items():
         for pk in kind.objects.filter(state=JobState.QUEUED).values_list("pk", flat=True):

@@ -4,6 +4,7 @@ from .ai_annotator import AiAnnotator, AiScore, AiVerdict, Rubric, Sitting
 from .dataset import Dataset
 from .endpoint import Endpoint
 from .evaluation import Evaluation, EvaluationPair
+from .file_import import FileImport
 from .generation import Generation
 from .inquiry import Inquiry
 from .leaderboard import Leaderboard
@@ -21,6 +22,7 @@ __all__ = [
     "Endpoint",
     "Evaluation",
     "EvaluationPair",
+    "FileImport",
     "Generation",
     "Inquiry",
     "Leaderboard",

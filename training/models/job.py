@@ -34,6 +34,8 @@ class JobQuerySet(models.QuerySet):
 
 
 class Job(models.Model):
+    takes_back = False  # a cancelled one has work left: it takes back what it has done
+
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     claim = models.UUIDField(null=True, blank=True, help_text="Who works on it now.")
     progress = models.PositiveIntegerField(default=0)

@@ -11,11 +11,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from training.models import Evaluation, Generation, Inquiry, Run, Scoring, Sitting
+from training.models import Evaluation, FileImport, Generation, Inquiry, Run, Scoring, Sitting
 from training.models.job import Job, JobState
 
 J = TypeVar("J", bound=Job)
-JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Scoring, Inquiry, Sitting)
+JOBS: tuple[type[Job], ...] = (Generation, Run, Evaluation, Scoring, Inquiry, Sitting, FileImport)
 
 
 class LostClaim(Exception):
@@ -95,7 +95,8 @@ def requeue_stale() -> list[Job]:
         for job in kind.objects.stale():
             silent = kind.objects.filter(pk=job.pk, claim=job.claim, heartbeat_at=job.heartbeat_at)
             # Somebody asked to cancel it and its worker is gone: that is all there was to do.
-            over = silent.filter(cancel_requested=True).update(state=JobState.CANCELLED, claim=None, finished_at=timezone.now())
+            ended = {"state": JobState.CANCELLED, "claim": None, "finished_at": timezone.now()}
+            over = not kind.takes_back and silent.filter(cancel_requested=True).update(**ended)
             if not over and silent.update(state=JobState.QUEUED, claim=None, heartbeat_at=None):
                 found.append(job)
     return found

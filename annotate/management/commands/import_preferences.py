@@ -8,8 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from annotate.data.imports import ImportReport, import_preferences, undo_import
+from annotate.data.batches import ImportReport, Steps
+from annotate.data.imports import import_preferences
 from annotate.data.rating_imports import import_ratings
+from annotate.data.undoing import undo_import
 from annotate.formats.files import FileBroken
 from annotate.formats.registry import READERS, UnknownFormat
 from annotate.formats.rows import BadRow
@@ -63,18 +65,13 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot read {file}: {error.strerror}. Check the path.") from None
         with stream, Refusals(file) as refusals, tqdm(desc=file.name, unit=" rows", delay=2, disable=None) as bar:
             try:
-                source = {"project": project, "stream": stream, "file_name": file.name, "on_refused": refusals.write}
+                steps = Steps(on_rows=bar.update, on_refused=refusals.write)
+                source = {"project": project, "stream": stream, "file_name": file.name, "names": names, "steps": steps}
                 if options["single"]:
                     report = import_ratings(**source)
                 else:
-                    report = import_preferences(
-                        **source,
-                        format=options["format"],
-                        names=names,
-                        split=options["split"],
-                        judge_again=options["judge_again"],
-                        on_rows=bar.update,
-                    )
+                    taken = {name: options[name] for name in ("format", "split", "judge_again")}
+                    report = import_preferences(**source, **taken)
             except (FileBroken, UnknownFormat) as error:
                 raise CommandError(f"{file.name}: {error}") from None
         self.summarise(file, report, refusals)

@@ -81,11 +81,11 @@ def test_a_file_that_cannot_be_read_says_why(client, page, content, reason):
     assert not PreferenceImport.objects.exists()
 
 
-def test_what_is_wrong_with_the_form_is_said(client, page, monkeypatch):
+def test_what_is_wrong_with_the_form_is_said(client, page, settings):
     assert client.post(page("data_upload"), {}).status_code == 422
-    monkeypatch.setattr("annotate.views.data.LARGEST", 3)
+    settings.LARGEST_UPLOAD_MB = 0
     answer = upload(client, page, b"12345")
-    assert answer.status_code == 422 and "larger than 64 MB" in answer.content.decode()
+    assert answer.status_code == 422 and "larger than 0 MB" in answer.content.decode()
     assert client.get(page("data_export"), {"format": "unknown"}).status_code == 422
     for given in ({}, {"upload": "x"}, {"upload": "00000000-0000-0000-0000-000000000000"}):
         assert client.get(page("data_import"), given).url == page("data")

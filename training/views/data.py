@@ -1,0 +1,102 @@
+"""The data page: what came in as files and what is on its way, prompts, and exports. For those who manage the project."""
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from annotate.access import ProjectRequest, project_view
+from annotate.data.exports import stream_preferences
+from annotate.data.prompts import ImportReport, import_prompts
+from annotate.formats.files import FileBroken
+from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS
+from annotate.models.prompt import Split
+from annotate.text.counting import counted
+from annotate.text.typed import storable
+from training.imports.forms import PromptsForm, UploadForm
+from training.models.job import JobState
+
+SHOWN_IMPORTS = 50
+
+
+class ExportForm(forms.Form):
+    format = forms.ChoiceField(
+        choices=[
+            ("Triples, by consensus", [(name, name) for name in TRIPLE_WRITERS]),
+            ("Every judgement", [(name, name) for name in JUDGEMENT_WRITERS]),
+        ]
+    )
+    split = forms.ChoiceField(choices=[("", "Both"), *Split.choices], required=False, label="Prompts")
+
+
+@require_safe
+@never_cache
+@project_view(may="may_manage")
+def data(request: ProjectRequest) -> HttpResponse:
+    return render_data(request)
+
+
+@require_POST
+@project_view(may="may_manage")
+def data_prompts(request: ProjectRequest) -> HttpResponse:
+    """Prompts go in at once: there is little to see before. The lines that cannot be used are shown with the page."""
+    form = PromptsForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return render_data(request, prompts=form, status=422)
+    file = form.cleaned_data["prompts"]
+    try:
+        report = import_prompts(
+            project=request.project,
+            stream=file.file,
+            system=form.cleaned_data["system"].strip(),
+            source=storable(file.name or ""),
+        )
+    except FileBroken as error:
+        form.add_error("prompts", str(error))
+        return render_data(request, prompts=form, status=422)
+    summary = f"{counted(report.added, 'prompt')} added ({report.heldout:,} held out), {report.known:,} already known."
+    (messages.success if report.added or report.known else messages.warning)(request, summary)
+    return render_data(request, refused=report) if report.refused_count else redirect("data", request.project.slug)
+
+
+@require_GET
+@project_view(may="may_manage")
+def data_export(request: ProjectRequest) -> HttpResponse:
+    """A download, written while it is read."""
+    form = ExportForm(request.GET)
+    if not form.is_valid():
+        return render_data(request, export=form, status=422)
+    format, split = form.cleaned_data["format"], form.cleaned_data["split"]
+    answer = StreamingHttpResponse(
+        stream_preferences(project=request.project, format=format, split=split), content_type="application/octet-stream"
+    )
+    suffix = "json" if format == "label-studio" else "jsonl"
+    name = "-".join(part for part in (request.project.slug, format, split) if part)
+    answer["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
+    return answer
+
+
+def render_data(
+    request: ProjectRequest,
+    *,
+    upload: UploadForm | None = None,
+    prompts: PromptsForm | None = None,
+    export: ExportForm | None = None,
+    refused: ImportReport | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    files = request.project.file_imports
+    context = {
+        "form": upload or UploadForm(),
+        "prompts": prompts or PromptsForm(),
+        "refused": refused,
+        "export": export or ExportForm(),
+        "imports": request.project.imports.select_related("by").order_by("-number")[:SHOWN_IMPORTS],
+        "on_their_way": files.filter(state__in=[JobState.QUEUED, JobState.RUNNING, JobState.FAILED], batch__undone_at=None)
+        .select_related("by")
+        .order_by("-pk")[:SHOWN_IMPORTS],
+        "readers": READERS,
+    }
+    return render(request, "training/data.html", context, status=status)
