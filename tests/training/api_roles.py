@@ -81,6 +81,15 @@ API_TABLE = {
     "api_version_promote": API_MANAGES,
     "api_version_files": API_KEPT,
     "api_version_file": API_KEPT._replace(**NOT_THERE),
+    "api_endpoints": API_KEPT,
+    "api_endpoint": API_KEPT,
+    "api_endpoint_test": API_MANAGES,
+    "api_endpoint_serve": API_MANAGES,
+    "api_ai_annotators": API_KEPT,
+    "api_ai_annotator": API_KEPT,
+    "api_ai_rubrics": API_KEPT,
+    "api_ai_sittings": API_KEPT,
+    "api_ai_purpose": API_KEPT,
 }
 # The same address, another method.
 API_ALSO = [
@@ -107,4 +116,10 @@ API_ALSO = [
     ("api_generations", API_MANAGES),
     ("api_evaluations", API_MANAGES),
     ("api_runs", API_MANAGES),
+    ("api_endpoints", API_MANAGES),
+    ("api_endpoint", API_MANAGES._replace(method="patch")),
+    ("api_endpoint", API_MANAGES._replace(method="delete")),
+    ("api_ai_annotators", API_MANAGES),
+    ("api_ai_annotator", API_MANAGES._replace(method="patch")),
+    ("api_ai_purpose", API_MANAGES._replace(method="put")),
 ]

@@ -11,6 +11,12 @@ from annotate.people.ai_members import create_ai_member
 from training.models import AiAnnotator, Endpoint, Rubric, Version
 
 LONGEST_RUBRIC = 20_000  # characters
+WEIGHS, REASONS, PLAIN = "logprobs", "reason", "letter"
+PROTOCOLS = [
+    (WEIGHS, "One letter; its log-probability says how sure it is, and gives the grade"),
+    (REASONS, "A short reason, then the verdict; the reason is kept"),
+    (PLAIN, "One letter alone"),
+]
 
 
 class AiAnnotatorRefused(Exception):
@@ -19,6 +25,16 @@ class AiAnnotatorRefused(Exception):
     def __init__(self, fields: dict[str, list[str]]) -> None:
         super().__init__(" ".join(message for messages in fields.values() for message in messages))
         self.fields = fields
+
+
+def protocol_of(annotator: AiAnnotator) -> str:
+    """One of PROTOCOLS."""
+    return WEIGHS if annotator.uses_logprobs else REASONS if annotator.gives_reasons else PLAIN
+
+
+def settings_of(protocol: str) -> dict[str, bool]:
+    """What one of PROTOCOLS is in the row."""
+    return {"uses_logprobs": protocol == WEIGHS, "gives_reasons": protocol == REASONS}
 
 
 @transaction.atomic

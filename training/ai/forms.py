@@ -6,19 +6,13 @@ from django import forms
 
 from annotate.models import Project
 from annotate.models.project import AiJudgements
-from training.ai.annotators import LONGEST_RUBRIC, AiAnnotatorRefused
+from training.ai.annotators import LONGEST_RUBRIC, PROTOCOLS, AiAnnotatorRefused, protocol_of, settings_of
 from training.forms import WithErrorsAtTheFields
 from training.models import AiAnnotator
 
 RUBRIC = """- It answers what was asked, and nothing else.
 - It is correct, and says so where something is not known.
 - It is clear and as short as it can be."""
-WEIGHS, REASONS, PLAIN = "logprobs", "reason", "letter"
-PROTOCOLS = [
-    (WEIGHS, "One letter; its log-probability says how sure it is, and gives the grade"),
-    (REASONS, "A short reason, then the verdict; the reason is kept"),
-    (PLAIN, "One letter alone"),
-]
 
 
 class AiAnnotatorForm(WithErrorsAtTheFields, forms.Form):
@@ -37,10 +31,9 @@ class AiAnnotatorForm(WithErrorsAtTheFields, forms.Form):
 
     def __init__(self, *args: Any, project: Project, annotator: AiAnnotator | None = None, **kwargs: Any) -> None:
         if annotator:
-            protocol = WEIGHS if annotator.uses_logprobs else REASONS if annotator.gives_reasons else PLAIN
             kwargs["initial"] = {
-                "name": str(annotator), "rubric": annotator.rubric.text, "protocol": protocol, "is_on": annotator.is_on,
-                "temperature": annotator.temperature,
+                "name": str(annotator), "rubric": annotator.rubric.text, "protocol": protocol_of(annotator),
+                "is_on": annotator.is_on, "temperature": annotator.temperature,
             }  # fmt: skip
         super().__init__(*args, **kwargs)
         self.speakers = {f"endpoint-{each.pk}": ("endpoint", each) for each in project.endpoints.order_by("name")}
@@ -57,8 +50,7 @@ class AiAnnotatorForm(WithErrorsAtTheFields, forms.Form):
     def given(self) -> dict[str, Any]:
         """What the functions of `training.ai.annotators` take."""
         cleaned = dict(self.cleaned_data)
-        protocol = cleaned.pop("protocol")
-        given = cleaned | {"uses_logprobs": protocol == WEIGHS, "gives_reasons": protocol == REASONS}
+        given = settings_of(cleaned.pop("protocol")) | cleaned
         if speaker := given.pop("speaker", ""):
             kind, each = self.speakers[speaker]
             given[kind] = each

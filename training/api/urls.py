@@ -3,11 +3,12 @@
 from django.urls import path
 
 from annotate.api.urls import PROJECT
-from training.api import datasets, evaluations, generations, inquiries, projects, runs, versions
+from training.api import ai_annotators, datasets, endpoints, evaluations, generations, inquiries, projects, runs, versions
 
 RUN, VERSION = PROJECT + "runs/<int:number>/", PROJECT + "versions/<int:number>/"
 DATASET, EVALUATION = PROJECT + "datasets/<int:number>/", PROJECT + "evaluations/<int:number>/"
 GENERATION, INQUIRY = PROJECT + "generations/<int:id>/", PROJECT + "inquiries/<int:id>/"
+ENDPOINT, AI = PROJECT + "endpoints/<int:endpoint_id>/", PROJECT + "ai/<int:annotator_id>/"
 
 urlpatterns = [
     path("api/v1/projects/", projects.ProjectsView.as_view(), name="api_projects"),
@@ -36,4 +37,13 @@ urlpatterns = [
     path(VERSION + "promote/", versions.PromoteVersionView.as_view(), name="api_version_promote"),
     path(VERSION + "files/", versions.VersionFilesView.as_view(), name="api_version_files"),
     path(VERSION + "files/<str:name>", versions.VersionFileView.as_view(), name="api_version_file"),
+    path(PROJECT + "endpoints/", endpoints.EndpointsView.as_view(), name="api_endpoints"),
+    path(ENDPOINT, endpoints.EndpointView.as_view(), name="api_endpoint"),
+    path(ENDPOINT + "test/", endpoints.TestEndpointView.as_view(), name="api_endpoint_test"),
+    path(ENDPOINT + "serve/", endpoints.ServeEndpointView.as_view(), name="api_endpoint_serve"),
+    path(PROJECT + "ai/", ai_annotators.AiAnnotatorsView.as_view(), name="api_ai_annotators"),
+    path(PROJECT + "ai/purpose/", ai_annotators.AiPurposeView.as_view(), name="api_ai_purpose"),
+    path(AI, ai_annotators.AiAnnotatorView.as_view(), name="api_ai_annotator"),
+    path(AI + "rubrics/", ai_annotators.RubricsView.as_view(), name="api_ai_rubrics"),
+    path(AI + "sittings/", ai_annotators.SittingsView.as_view(), name="api_ai_sittings"),
 ]

@@ -1,5 +1,7 @@
 """Endpoints of a project: adding, changing and removing them, and the version that stands for one."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,7 +130,22 @@ def _wrong_in_extra(extra: Any) -> str:
         return 'Give a JSON object, such as {"top_k": 50}.'
     if taken := sorted(OURS & extra.keys()):
         return f"{', '.join(taken)}: set by Prefloop, or in the project's settings. Leave it out here."
+    if any("\0" in text for text in _texts(extra)):
+        return "It holds a NUL character, which cannot be stored. Leave it out."
+    try:
+        json.dumps(extra, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return "It holds a number or a character that JSON does not have, such as NaN. Leave it out."
     return ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value if isinstance(value, list) else [*value, *value.values()]:
+            yield from _texts(inner)
 
 
 @transaction.atomic
