@@ -203,6 +203,8 @@ SPECTACULAR_SETTINGS = {
         "JobState": "training.models.job.JobState",
         "ComparisonState": "annotate.models.comparison.ComparisonState",
         "Event": "annotate.models.webhook.Event",
+        "DecisionKind": "annotate.models.review.DecisionKind",
+        "InquiryKind": "training.models.inquiry.InquiryKind",
     },
 }
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from django.utils import timezone
 
 from annotate.models import Delivery, Judgement, Project, User, Webhook
 from annotate.models.webhook import DeliveryState, Event, make_salt
-from annotate.outgoing.sending import AddressRefused, check_url, post
+from annotate.outgoing.sending import AddressRefused, Answer, check_url, post
 
 logger = logging.getLogger(__name__)
 
@@ -158,16 +159,30 @@ def deliver_due(*, wait: bool = False) -> int:
 def _send_in_thread(pk: int) -> None:
     try:
         send(delivery=Delivery.objects.select_related("webhook").get(pk=pk))
-    except Exception:
+    except Exception:  # the database is away: the claim runs out, and it is tried again
         logger.exception("delivery %s", pk)
     finally:
         connection.close()
 
 
 def send(*, delivery: Delivery) -> None:
-    """One try. 2xx is delivered; anything else is tried again later, until it is given up."""
-    hook, started = delivery.webhook, time.monotonic()
-    body = delivery.body.encode()
+    """One try. 2xx is delivered; anything else, a fault of ours too, is tried again later, until it is given up."""
+    started = time.monotonic()
+    status, said = None, ""
+    try:
+        answer = _post(delivery)
+        status, said = answer.status, answer.text
+    except AddressRefused as refusal:
+        said = str(refusal)
+    except Exception as error:  # whatever a stranger's server does
+        said = f"{type(error).__name__}: {error}"
+        if not isinstance(error, OSError | HTTPException):
+            logger.exception("delivery %s", delivery.pk)
+    _note(delivery, status, said, round(1000 * (time.monotonic() - started)))
+
+
+def _post(delivery: Delivery) -> Answer:
+    hook, body = delivery.webhook, delivery.body.encode()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "Prefloop-Webhook/1",
@@ -175,15 +190,7 @@ def send(*, delivery: Delivery) -> None:
         "Prefloop-Delivery": str(delivery.pk),
         SIGNATURE: sign(body, secret_of(hook), at=int(time.time())),
     }
-    status, said = None, ""
-    try:
-        answer = post(hook.url, body, headers, internal=settings.WEBHOOKS_MAY_BE_INTERNAL)
-        status, said = answer.status, answer.text
-    except AddressRefused as refusal:
-        said = str(refusal)
-    except Exception as error:  # whatever a stranger's server does
-        said = f"{type(error).__name__}: {error}"
-    _note(delivery, status, said, round(1000 * (time.monotonic() - started)))
+    return post(hook.url, body, headers, internal=settings.WEBHOOKS_MAY_BE_INTERNAL)
 
 
 def _note(delivery: Delivery, status: int | None, said: str, milliseconds: int) -> None:
@@ -197,7 +204,7 @@ def _note(delivery: Delivery, status: int | None, said: str, milliseconds: int) 
         tried_at=now,
         next_try_at=now if over else now + PAUSES[tries - 1],
         status=status,
-        said=said.replace("\0", "")[:500],
+        said=said.encode("utf-8", "replace").decode().replace("\0", "")[:500],
         milliseconds=milliseconds,
     )
     if not good:

@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
+import tracemalloc
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -35,7 +36,7 @@ from training.versions.registry import promote
 
 
 class Receiver(ThreadingHTTPServer):
-    status, said, location, pause = 200, b"thanks", "", 0.0
+    status, said, location, pause, megabytes = 200, b"thanks", "", 0.0, 0
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
@@ -56,6 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.server.location)
         self.end_headers()
         self.wfile.write(self.server.said)
+        with suppress(OSError):  # nobody listens any more
+            for _ in range(self.server.megabytes):
+                self.wfile.write(b"x" * 1_000_000)
 
 
 @contextmanager
@@ -178,6 +182,33 @@ def test_a_slow_receiver_holds_nobody_up(hook, receiver, project, annotator):
         while Delivery.objects.filter(state="done").count() < 2 and time.monotonic() < end:
             time.sleep(0.05)
         assert len(quick.got) == len(receiver.got) == 1 and not Delivery.objects.exclude(state="done").exists()
+
+
+def test_an_answer_of_100_megabytes_is_not_read(hook, receiver, project, annotator):
+    receiver.megabytes = 100
+    make_judgement(project, annotator), make_judgement(project, annotator)
+    announce_judgements()
+    tracemalloc.start()
+    send(delivery=due())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    delivery = Delivery.objects.get()
+    assert delivery.state == "done" and delivery.said.startswith("thanksxxx") and len(delivery.said) <= 500
+    assert peak < 5_000_000
+
+
+def test_a_fault_of_ours_while_sending_is_a_try_like_any_other(hook, project, annotator, monkeypatch, caplog):
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("cannot sign \udcff")
+
+    monkeypatch.setattr(webhooks, "sign", broken)
+    make_judgement(project, annotator), make_judgement(project, annotator)
+    announce_judgements()
+    for number in range(1, len(PAUSES) + 2):
+        send(delivery=Delivery.objects.select_related("webhook").get())
+        delivery = Delivery.objects.get()
+        assert (delivery.tries, delivery.status, delivery.said) == (number, None, "RuntimeError: cannot sign ?") and not due()
+    assert delivery.state == "failed" and "cannot sign" in caplog.text
 
 
 # -- where nothing is sent ---------------------------------------------------------------------------------------

@@ -1,12 +1,18 @@
 """Endpoints and AI annotators by program: the same functions and refusals as their pages; a key never comes out."""
 
+import re
+
 import pytest
 
 from annotate.models.project import AiJudgements
+from annotate.queue.places import recount_places
 from tests.builders import make_comparison, make_completion, make_member, make_prompt, make_version
 from tests.collecting.judged import judge
+from tests.training.api_roles import API_TABLE
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server, web_page
+from tests.training.test_urls_by_role import address_of
+from tests.training.test_urls_by_role import place as place
 from training.ai.annotators import create_ai_annotator
 from training.ai.sittings import run_sitting, start_sitting
 from training.endpoints.keys import read_key
@@ -14,6 +20,7 @@ from training.models import AiAnnotator, Endpoint
 from training.versions.registry import serving_version
 
 API = "/api/v1/projects/taste/"
+OPEN_TO_ANNOTATORS = [name for name, expected in API_TABLE.items() if expected.annotator == "ok" and name != "api_reference"]
 SERVER = {"name": "local", "base_url": "http://127.0.0.1:9/v1", "model": "tiny"}
 
 
@@ -152,3 +159,30 @@ def test_an_ai_annotator_that_cannot_be_is_refused_at_its_field(as_manager, proj
     make_version(project)
     status, error = send(as_manager, "post", "ai/", {"name": "Brief", "rubric": "Shorter."} | wrong)
     assert status == 400 and field in error["fields"] and not AiAnnotator.objects.exists()
+
+
+@pytest.mark.parametrize("name", OPEN_TO_ANNOTATORS)
+def test_no_address_shows_an_annotator_what_an_ai_said(client, place, server, name):
+    """Of a pair that they have yet to judge: not its words, not its name, and nothing else differs either."""
+    project, anna = place["project"], make_member(place["project"], "annotator", "anna")
+    client.force_login(anna, "django.contrib.auth.backends.ModelBackend")
+    project.comparisons.update(judgements_required=3)
+    for comparison in project.comparisons.all():
+        recount_places([comparison.pk])
+    ask = getattr(client, API_TABLE[name].method)
+    json = {"content_type": "application/json"} if API_TABLE[name].method != "get" else {}
+    before = ask(address_of(name, place), {}, **json).content.decode()
+    server.say = lambda body, index: "An unmistakable reason.\nVerdict: " + ("A" if index == 0 else "B")
+    judge = create_ai_annotator(project=project, name="Kestrel", rubric="Shorter.", endpoint=make_endpoint(project, server),
+                                gives_reasons=True, uses_logprobs=False)  # fmt: skip
+    run_sitting(start_sitting(judge).pk)
+    assert judge.user.judgements.exists()
+    after = ask(address_of(name, place), {}, **json).content.decode()
+    for words in ("unmistakable", "Kestrel", judge.user.username, "In one order"):
+        assert words not in before and words not in after
+    if name != "api_progress":  # how much was judged by everybody is no secret
+        assert without_ids(after) == without_ids(before)
+
+
+def without_ids(text: str) -> str:
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "…", text)

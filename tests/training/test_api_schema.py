@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import schemathesis
+from django.core.management import call_command
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, given, settings
@@ -46,6 +47,10 @@ def test_the_document_has_what_the_issue_names():
         for method, operation in methods.items():
             assert operation["summary"] and operation["description"], (method, path)
             assert {"401", "403", "429"} <= operation["responses"].keys(), (method, path)
+
+
+def test_the_document_is_valid_and_made_without_a_warning(tmp_path):
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yml"))
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])

@@ -1,11 +1,20 @@
 """Asking a model server: what it says, what it counts, and every way in which it can go wrong."""
 
+import json
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import half, hangs, model_server, status, stream, web_page
+from training.endpoints import chat
 from training.endpoints.chat import Client, Question
 from training.endpoints.errors import EndpointError, PromptRefused
 from training.endpoints.pool import ask_all
@@ -26,6 +35,10 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(base, "INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setattr(base, "MAX_RETRY_DELAY", 0.02)
+
+
+def wrong_kind(kind: str, content: str):
+    return lambda handler: handler.send(200, content, kind=kind)
 
 
 def ask(endpoint, **question):
@@ -97,6 +110,15 @@ def test_a_429_is_waited_for_as_long_as_the_server_says(project, server) -> None
         (stream("data: {broken\n\n"), "cannot be read"),
         (stream('data: {"error": {"message": "out of memory"}}\n\n'), "out of memory"),
         (stream(""), "half-way"),
+        (stream(json.dumps({"choices": [{"message": {"content": "Whole."}}]})), "half-way"),
+        (stream('data: {"choices": []}\n\ndata: [DONE]\n\n'), "half-way"),
+        (wrong_kind("image/png", "\x89PNG"), "not a chat completion"),
+        (wrong_kind("text/plain", "Service is starting"), "Service is starting"),
+        (wrong_kind("application/json", 'data: {"choices": []}\n\n'), "not a chat completion"),
+        (status(429, None, Retry_After="86400"), "wants no more requests for now"),
+        (status(429, None, Retry_After="soon"), "wants no more requests for now"),
+        (wrong_kind("application/json", "[" * 200_000), "not a chat completion"),
+        (wrong_kind("text/plain", "x" * 5_000_000), "more than 4,000,000 bytes"),
         (half(), "half-way"),
     ],
 )
@@ -127,6 +149,50 @@ def test_a_half_streamed_answer_is_asked_for_again_and_paid_for(project, server)
     server.faults = [half(2)]
     reply = ask(make_endpoint(project, server))
     assert reply.answers[0].text == "The sea is wide." and (reply.requests, reply.completion_tokens) == (2, 6)
+    assert reply.prompt_tokens == 20  # it was read twice
+
+
+def test_an_answer_that_never_comes_whole_says_what_it_has_cost(project, server) -> None:
+    server.always = half(2)
+    with pytest.raises(EndpointError, match="3 times") as told:
+        ask(make_endpoint(project, server))
+    assert (told.value.requests, told.value.completion_tokens) == (3, 6)
+
+
+def test_an_answer_without_end_is_cut_off(project, server, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "LARGEST", 1000)
+    server.say = lambda body, index: "word " * 10_000
+    with pytest.raises(EndpointError, match="wrote more than 1,000 characters"):
+        ask(make_endpoint(project, server))
+
+
+def test_a_certificate_that_is_not_good_is_not_trusted(project, server, tmp_path) -> None:
+    server.http.socket = self_signed(tmp_path).wrap_socket(server.http.socket, server_side=True)
+    endpoint = make_endpoint(project, server.url.replace("http:", "https:"), key="sk-very-secret")
+    with pytest.raises(EndpointError, match=r"cannot be reached \(.*certificate") as told, Client(endpoint, retries=0) as client:
+        client.ask(Question(SEA))
+    assert not server.keys and "sk-very-secret" not in str(told.value)  # nothing was sent
+
+
+def test_a_name_that_leads_nowhere(project) -> None:
+    endpoint = make_endpoint(project, "http://no-such-host.invalid/v1")
+    with pytest.raises(EndpointError, match=r"cannot be reached.*base URL is right"), Client(endpoint, retries=0) as client:
+        client.ask(Question(SEA))
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    day = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), day, day + timedelta(days=1))
+    path = directory / "server.pem"
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    path.write_bytes(pem + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
 
 
 def test_nobody_listens(project) -> None:

@@ -82,6 +82,17 @@ def test_a_score_is_asked_for_once_in_each_edition(judge, project, server) -> No
     assert len(server.requests) == 4 == AiScore.objects.count()
 
 
+def test_the_score_is_the_mean_over_the_probabilities_of_the_numbers(judge, project, server) -> None:
+    judge.uses_logprobs = True
+    judge.save()
+    likely = {"8": math.log(0.5), "6": math.log(0.25), " 4": math.log(0.05), "Good": math.log(0.2)}
+    server.say = lambda body, index: {"text": "8", "logprobs": likely}
+    completion = builders.make_completion(builders.make_prompt(project))
+    score = score_completions(annotator=judge, completions=[completion])[completion.pk]
+    assert score.is_expectation and score.value == pytest.approx((8 * 0.5 + 6 * 0.25 + 4 * 0.05) / 0.8)
+    assert server.requests[0]["top_logprobs"] == 20
+
+
 def test_what_cannot_be_read_is_asked_once_more_then_left_out(judge, project, server) -> None:
     server.say = lambda body, index: "A fine answer."
     completion = builders.make_completion(builders.make_prompt(project))

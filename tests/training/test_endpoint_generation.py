@@ -159,12 +159,31 @@ def test_a_generation_that_is_taken_up_again_asks_for_nothing_it_has(project, pr
     assert Completion.objects.count() == 8 and len(server.requests) - before == 3
 
 
+def test_a_server_that_ignores_n_and_gives_no_log_probabilities_though_it_promised(version, prompts, server) -> None:
+    server.offers_n = server.offers_logprobs = False
+    generation = generate(version)
+    assert (generation.state, generation.progress) == (JobState.DONE, 4), generation.error
+    assert generation.requests == 8 and generation.completion_tokens == 40
+    assert not Completion.objects.exclude(logprob=None).exists() and Completion.objects.count() == 8
+
+
+def test_what_never_comes_whole_is_paid_for_and_leaves_nothing_behind(version, prompts, server) -> None:
+    server.always = half(3)
+    generation = generate(version)
+    assert generation.state == JobState.FAILED and "half-way" in generation.error
+    assert not Completion.objects.exists() and not Comparison.objects.exists()
+    assert generation.requests == len(server.requests) == 12 and generation.completion_tokens == 36
+    assert generation.cost == Decimal("0.00036")  # nobody has told how much was read
+
+
 def test_half_streamed_answers_leave_nothing_half(version, prompts, server) -> None:
     server.faults = [half(3), half(1)]
     generation = generate(version)
     assert generation.progress == 4 and all(
         text.endswith("to this.") for text in Completion.objects.values_list("text", flat=True)
     )
+    assert generation.requests == 6 and generation.prompt_tokens == 60  # two prompts were read twice
+    assert generation.completion_tokens == 40 + 3 + 1
 
 
 def test_a_server_that_is_not_there_is_tried_again_later_and_at_once_when_it_was_changed(project, prompts, monkeypatch) -> None:

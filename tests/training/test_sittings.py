@@ -15,7 +15,7 @@ from annotate.people.sign_in import create_sign_in_link
 from annotate.queue.claims import claim_comparison
 from tests import builders
 from tests.training.endpoints import make_endpoint
-from tests.training.model_server import model_server, status
+from tests.training.model_server import half, model_server, status
 from training.ai import sittings
 from training.ai.annotators import AiAnnotatorRefused, change_ai_annotator, create_ai_annotator
 from training.ai.sittings import run_sitting, sitting_is_due, start_sitting
@@ -123,6 +123,25 @@ def test_certainty_becomes_strength_on_a_graded_scale(judge, project, server, pa
     assert set(Judgement.objects.values_list("strength", flat=True)) == {3}
     assert all(share == pytest.approx(0.95) for share in AiVerdict.objects.values_list("preference", flat=True))
     assert {request["top_logprobs"] for request in server.requests} == {20}
+
+
+def test_log_probabilities_that_do_not_come_though_promised_leave_the_letter_and_a_middle_grade(judge, project, server, pairs):
+    project.grades = 6
+    project.save()
+    judge.uses_logprobs = True
+    judge.save()
+    server.offers_logprobs = False
+    assert sit(judge).progress == 5
+    assert set(Judgement.objects.values_list("outcome", "strength")) == {("first", 2)}
+    assert set(AiVerdict.objects.values_list("preference", flat=True)) == {None}
+
+
+def test_what_broke_off_is_paid_for(judge, pairs, server, project) -> None:
+    server.say = lambda body, index: "Verdict and more"
+    server.always = half(1)
+    sitting = sit(judge)
+    assert sitting.state == JobState.FAILED and "half-way" in sitting.error and not Judgement.objects.exists()
+    assert sitting.requests == sitting.completion_tokens == len(server.requests) and sitting.cost > 0
 
 
 def test_a_reason_is_kept_as_rationale(judge, pairs, server) -> None:

@@ -23,7 +23,7 @@ from annotate.queue.lanes import claimable_by
 from training import tasks
 from training.ai.protocol import Decision, Protocol, Reading, decide, question, read, strength_of, uncertainty_of
 from training.endpoints.chat import Question
-from training.endpoints.errors import PromptRefused
+from training.endpoints.errors import EndpointError, PromptRefused
 from training.generation.filling import something_goes_first
 from training.generation.speaking import Ask, speaking
 from training.models import AiAnnotator, AiVerdict, Endpoint, Rubric, Sitting
@@ -117,7 +117,11 @@ def judge_pairs(*, sitting: Sitting, check: Callable[[], None] = lambda: None) -
                 break
             if not (leases := _claim_two(project, sitting)):
                 break
-            _judge(sitting, project, leases, ask)
+            try:
+                _judge(sitting, project, leases, ask)
+            except EndpointError as error:
+                _pay(sitting, requests=error.requests, completion_tokens=error.completion_tokens)
+                raise
             if something_goes_first():
                 raise Postponed
     jobs.finish(job=sitting)
@@ -170,8 +174,8 @@ def _judge(sitting: Sitting, project: Project, leases: list[Assignment], ask: As
         temperature=annotator.temperature,
     )
     hearings = [_Hearing(lease, swapped) for lease in leases for swapped in (False, True)]
-    _hear(sitting, protocol, hearings, ask, endpoint)
-    _hear(sitting, protocol, [each for each in hearings if each.reading is None and not each.refused], ask, endpoint)
+    _hear(sitting, protocol, hearings, ask)
+    _hear(sitting, protocol, [each for each in hearings if each.reading is None and not each.refused], ask)
     for place, lease in enumerate(leases):
         once, back = hearings[2 * place : 2 * place + 2]
         if once.reading and back.reading:
@@ -189,24 +193,25 @@ def _unreadable(*hearings: _Hearing) -> str:
     return f"Its answer could not be read, asked twice: “{' '.join(said.split())[:120]}”"
 
 
-def _hear(sitting: Sitting, protocol: Protocol, hearings: list[_Hearing], ask: Ask, endpoint: Endpoint | None) -> None:
+def _hear(sitting: Sitting, protocol: Protocol, hearings: list[_Hearing], ask: Ask) -> None:
     """Ask in each order. What cannot be read is left in `said`: asked again, it is told so."""
     for place, reply in ask([each.question(protocol) for each in hearings]) if hearings else ():
         each = hearings[place]
         if isinstance(reply, PromptRefused):
             each.refused = str(reply)
             continue
-        cost = endpoint.cost_of(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens) if endpoint else 0
-        jobs.heartbeat(
-            job=sitting,
-            requests=F("requests") + reply.requests,
-            prompt_tokens=F("prompt_tokens") + reply.prompt_tokens,
-            completion_tokens=F("completion_tokens") + reply.completion_tokens,
-            cost=F("cost") + cost,
-        )
+        _pay(sitting, requests=reply.requests, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
         answer = reply.answers[0] if reply.answers else None
         each.reading = read(protocol, answer) if answer else None
         each.said = answer.text if answer else ""
+
+
+def _pay(sitting: Sitting, *, requests: int, completion_tokens: int, prompt_tokens: int = 0) -> None:
+    source = sitting.annotator.source
+    tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    cost = source.cost_of(**tokens) if isinstance(source, Endpoint) else 0
+    spent = {"requests": requests, "cost": cost} | tokens
+    jobs.heartbeat(job=sitting, **{name: F(name) + value for name, value in spent.items()})
 
 
 @transaction.atomic

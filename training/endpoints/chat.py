@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.endpoints.errors import EndpointError, PromptRefused
@@ -19,6 +19,7 @@ from training.models import Endpoint
 RETRIES = 3
 BROKEN_OFF = 3  # times that an answer may end in its middle
 LONGEST = 10  # times the longest silence: no answer takes longer than that as a whole
+LARGEST = 4_000_000  # characters or bytes of an answer
 NO_KEY = "none"  # the library wants one
 
 Messages = Sequence[Mapping[str, str]]
@@ -110,17 +111,18 @@ class Client:
 
     def ask(self, question: Question) -> Reply:
         """Raises EndpointError: PromptRefused if only this question is at fault."""
-        spent = 0
+        written = 0
         for number in range(1, BROKEN_OFF + 1):
             started = time.monotonic()
             gathered = _Gathered()
             try:
                 self._listen(question, gathered, started)
                 reply = gathered.reply(seconds=time.monotonic() - started, requests=number)
-                return _with_more_tokens(reply, spent)
+                return _with_what_broke_off(reply, written)
             except BrokenOff as error:
-                spent += gathered.pieces
+                written += gathered.written
                 last = error
+        last.requests, last.completion_tokens = BROKEN_OFF, written
         raise last
 
     def _listen(self, question: Question, gathered: "_Gathered", started: float) -> None:
@@ -131,6 +133,9 @@ class Client:
                 return self._read_whole(raw, kind, gathered)
             for chunk in raw.parse():
                 gathered.add(chunk)
+                if gathered.characters > LARGEST:
+                    raise EndpointError(f"{self._name} wrote more than {LARGEST:,} characters to one question. Lower the longest "
+                                        "answer in the project's settings; see whether the server heeds it.")  # fmt: skip
                 if time.monotonic() - started > LONGEST * self.timeout:
                     raise BrokenOff(f"{self._name} kept on answering for more than {LONGEST * self.timeout:.0f} s. Lower the "
                                     "longest answer in the project's settings, or raise the time-out.")  # fmt: skip
@@ -171,14 +176,21 @@ class Client:
 
     def _read_whole(self, raw: Any, kind: str, gathered: "_Gathered") -> None:
         """An answer that was not streamed though it was asked for: some servers cannot; a web page is none."""
-        body = raw.http_response.read().decode("utf-8", "replace")
+        data = bytearray()
+        for part in raw.http_response.iter_bytes():
+            data += part
+            if len(data) > LARGEST:
+                raise EndpointError(
+                    f"{self._name} answered with more than {LARGEST:,} bytes: that is no chat completion. Check the base URL."
+                )
+        body = data.decode("utf-8", "replace")
         if "html" in kind or body.lstrip()[:1] == "<":
             raise EndpointError(
                 f"{self._name} answered with a web page, not as an API does. Check the base URL: it usually ends in /v1."
             )
         try:
             gathered.add_whole(json.loads(body))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise EndpointError(
                 f"{self._name} answered something that is not a chat completion: “{self._excerpt(body)}”. Check the base URL."
             ) from error
@@ -256,10 +268,16 @@ class _Gathered:
 
     choices: dict[int, _Choice] = field(default_factory=dict)
     usage: tuple[int, int] | None = None
+    characters: int = 0
 
     @property
     def pieces(self) -> int:
         return sum(choice.pieces for choice in self.choices.values())
+
+    @property
+    def written(self) -> int:
+        """Tokens, so far: as the server told or, before it has, the pieces that came."""
+        return self.usage[1] if self.usage else self.pieces
 
     @property
     def is_whole(self) -> bool:
@@ -282,6 +300,7 @@ class _Gathered:
             if text:
                 choice.text.append(text)
                 choice.pieces += 1
+                self.characters += len(text)
             choice.finish_reason = given.get("finish_reason") or choice.finish_reason
             for token in (given.get("logprobs") or {}).get("content") or []:
                 choice.logprobs.append(float(token["logprob"]))
@@ -325,8 +344,7 @@ def _was_cut(error: Exception) -> bool:
     return type(error.__cause__).__name__ in ("ReadError", "RemoteProtocolError", "WriteError")
 
 
-def _with_more_tokens(reply: Reply, spent: int) -> Reply:
-    """With those of answers that broke off: they were paid for, too."""
-    if not spent:
-        return reply
-    return Reply(**(vars(reply) | {"completion_tokens": reply.completion_tokens + spent}))
+def _with_what_broke_off(reply: Reply, written: int) -> Reply:
+    """With the answers that broke off before: the prompt was read again for each, and what came was paid for, too."""
+    more = {"prompt_tokens": reply.prompt_tokens * reply.requests, "completion_tokens": reply.completion_tokens + written}
+    return replace(reply, **more)

@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from annotate.models import Comparison, Completion, Project, Prompt
 from training.endpoints.chat import Answer, Client, Question, Reply
-from training.endpoints.errors import PromptRefused
+from training.endpoints.errors import EndpointError, PromptRefused
 from training.endpoints.pool import ask_all
 from training.endpoints.probe import ensure_tested
 from training.generation.filling import (
@@ -65,7 +65,12 @@ def fill_from_endpoint(generation: Generation, endpoint: Endpoint, pulse: Pulse)
             if not making:
                 break
             tried |= {each.prompt.pk for each in making}
-            _make_pairs(generation, client, making, refusals, pulse)
+            try:
+                _make_pairs(generation, client, making, refusals, pulse)
+            except EndpointError as error:
+                cost = endpoint.cost_of(prompt_tokens=0, completion_tokens=error.completion_tokens)
+                _count(generation, requests=error.requests, completion_tokens=error.completion_tokens, cost=cost)
+                raise
             if len(tried) >= REFUSED_IN_A_ROW and generation.dropped_refused == len(tried):
                 break  # it is not the prompts
             if something_goes_first():

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from training.endpoints.chat import Client, Question, Reply
-from training.endpoints.errors import PromptRefused
+from training.endpoints.errors import EndpointError, PromptRefused
 from training.models import Endpoint
 
 BEAT = 0.5  # seconds between two calls of `pulse` while nothing comes
@@ -25,7 +25,7 @@ def ask_all(
     """Yields (place of the question, its reply or why it alone was refused), as they come.
 
     When the endpoint itself fails (EndpointError), nothing more is asked, what is under way is still yielded, and then
-    the error is raised. `pulse` is called at least every half second: to stop at once by raising.
+    the error is raised, with what it has cost. `pulse` is called at least every half second: to stop at once by raising.
     """
     waiting = deque(enumerate(questions))
     todo: SimpleQueue[tuple[int, Question] | None] = SimpleQueue()
@@ -54,13 +54,21 @@ def ask_all(
             if isinstance(result, Reply | PromptRefused):
                 yield place, result
             else:
-                failure = failure or result
+                failure = _with_what_it_cost(failure, result)
                 waiting.clear()
     finally:
         for _ in range(threads):
             todo.put(None)
     if failure:
         raise failure
+
+
+def _with_what_it_cost(failure: Exception | None, another: Exception) -> Exception:
+    """The first failure, with what all of them have cost."""
+    if isinstance(failure, EndpointError) and isinstance(another, EndpointError):
+        failure.requests += another.requests
+        failure.completion_tokens += another.completion_tokens
+    return failure or another
 
 
 def _work(client: Client, todo: SimpleQueue, done: SimpleQueue) -> None:
