@@ -41,6 +41,7 @@ def make_run(project: Project, parent: Version, **fields: Any) -> Run:
         "progress": 24,
         "total": 40,
         "started_at": timezone.now() - timedelta(minutes=4),
+        "claimed_at": timezone.now() - timedelta(minutes=4),
         "heartbeat_at": timezone.now(),
     }
     if "dataset" not in fields:

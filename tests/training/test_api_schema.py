@@ -22,7 +22,7 @@ from tests.training.test_urls_by_role import place as place
 
 EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 3}  # of each operation
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-PLACES = {"slug": "taste", "number": 1, "username": "somebody", "split": "train", "name": "config.json"}
+PLACES = {"slug": "taste", "number": 1, "username": "somebody", "split": "train", "name": "config.json", "alias": "best"}
 BY_ID = ("id", "delivery", "comparison", "decision", "endpoint_id", "annotator_id")
 GONE = {
     "delete_endpoint",
@@ -33,7 +33,7 @@ GONE = {
 
 NOUNS = """projects members prompts completions comparisons next judgements datasets runs events cancel versions promote files
     generate generations evaluations score gold handouts review endpoints
-    ai"""
+    ai playground aliases"""
 
 schema = schemathesis.openapi.from_dict(document())
 OPERATIONS = [result.ok() for result in schema.get_all_operations()]

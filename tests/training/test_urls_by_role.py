@@ -193,8 +193,10 @@ def place(db) -> dict[str, object]:
              "split": "train", "username": "somebody", "id": ID,
              "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip
     place |= {"suffix": "csv"}
-    project.tryouts.create(pk=1, first=project.versions.first(), by=somebody, messages=[], temperature=1, top_p=1,
-                           max_new_tokens=9, seed=1)  # fmt: skip
+    place |= {"alias": "best"}
+    for pk in (1, ID):
+        project.tryouts.create(pk=pk, first=project.versions.first(), by=somebody, messages=[], temperature=1, top_p=1,
+                               max_new_tokens=9, seed=1)  # fmt: skip
     return place | reviewed | {"project": project}
 
 

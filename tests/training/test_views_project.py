@@ -149,6 +149,7 @@ def test_polling_goes_on_while_something_runs_and_stops_after(client, owner, pro
     generation = Generation.objects.create(
         project=project, version=base, state="running", progress=6, total=24, heartbeat_at=timezone.now(),
         started_at=timezone.now() - timedelta(seconds=40),
+        claimed_at=timezone.now() - timedelta(seconds=40),
     )  # fmt: skip
     client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
     answer = client.get(URL, headers=HTMX)

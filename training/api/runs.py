@@ -1,7 +1,9 @@
 """Runs by program: the same functions as the pages call."""
 
+from django.http import Http404, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -12,6 +14,7 @@ from annotate.api.schema import paged
 from training.api.serializers import AfterIn, EventsOut, PlanOut, RunOut, StartRunIn
 from training.datasets.snapshots import NothingToTrainOn
 from training.models import Run, Version
+from training.runs.curve_files import CURVE_FILES, curve_file
 from training.runs.ordering import ConfigError, Order, RunRefused, cancel_run, plan_run, resume_run, start_run
 
 EVENTS_AT_ONCE = 2000
@@ -82,6 +85,24 @@ class RunEventsView(ApiView):
         last = events[-1].line if events else after
         over = run.is_over and len(events) < EVENTS_AT_ONCE
         return Response(EventsOut({"events": events, "last": last, "over": over}).data)
+
+
+class RunCurvesView(ApiView):
+    may = "may_see_versions"
+
+    @extend_schema(
+        parameters=[OpenApiParameter("suffix", str, "path", enum=list(CURVE_FILES))],
+        responses={
+            (200, "text/csv"): OpenApiTypes.STR,
+            (200, "application/json"): {"type": "array", "items": {"type": "object"}},
+        },
+        summary="A run's curves, as a file",
+    )
+    def get(self, request: Request, slug: str, number: int, suffix: str) -> StreamingHttpResponse:
+        """Every point as it was written, nothing thinned: `curves.csv`, or `curves.json`, one list."""
+        if suffix not in CURVE_FILES:
+            raise Http404("Curves come as csv or json.")
+        return StreamingHttpResponse(curve_file(find_run(request, number), suffix), content_type=CURVE_FILES[suffix])
 
 
 class CancelRunView(ApiView):

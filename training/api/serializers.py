@@ -9,6 +9,7 @@ from training.dpo.config import PRESETS, hyperparameters
 from training.evaluations.ordering import MOST_BEST_OF
 from training.models import Evaluation, Generation, Run, RunEvent, Version
 from training.runs.ordering import MOST_PROCESSES
+from training.versions.upkeep import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
 
 
 class TakeDatasetIn(serializers.Serializer):
@@ -72,6 +73,14 @@ class PromoteIn(serializers.Serializer):
     why = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
 
 
+class KeepVersionIn(serializers.Serializer):
+    notes = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_NOTES, trim_whitespace=False)
+    tags = serializers.ListField(
+        required=False, max_length=MOST_TAGS, child=serializers.CharField(max_length=LONGEST_TAG), help_text="In place of all."
+    )
+    archived = serializers.BooleanField(required=False, help_text="Out of the way; nothing is lost.")
+
+
 class DatasetOut(serializers.Serializer):
     number = serializers.IntegerField()
     train_count = serializers.IntegerField()
@@ -124,13 +133,17 @@ class VersionOut(serializers.ModelSerializer):
     parent = serializers.SerializerMethodField()
     run = serializers.SerializerMethodField()
     serving = serializers.SerializerMethodField()
+    aliases = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+    tags = serializers.ListField(child=serializers.CharField())
+    archived = serializers.SerializerMethodField()
+    files_deleted = serializers.BooleanField(source="is_removed", help_text="Its files are gone, or about to be.")
     url = serializers.CharField(source="get_absolute_url")
 
     class Meta:
         model = Version
         fields = (
-            "number", "name", "parent", "run", "serving", "serve_dtype", "metrics", "parameters", "size_bytes",
-            "created_at", "url",
+            "number", "name", "parent", "run", "serving", "aliases", "notes", "tags", "archived", "files_deleted", "serve_dtype",
+            "metrics", "parameters", "size_bytes", "created_at", "url",
         )  # fmt: skip
 
     def get_parent(self, version: Version) -> int | None:
@@ -138,6 +151,9 @@ class VersionOut(serializers.ModelSerializer):
 
     def get_run(self, version: Version) -> int | None:
         return version.run.number if version.run else None
+
+    def get_archived(self, version: Version) -> bool:
+        return version.archived_at is not None
 
     def get_serving(self, version: Version) -> bool:
         serving: Any = self.context["serving"]

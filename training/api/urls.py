@@ -3,10 +3,23 @@
 from django.urls import path
 
 from annotate.api.urls import PROJECT
-from training.api import ai_annotators, datasets, endpoints, evaluations, generations, inquiries, projects, runs, versions
+from training.api import (
+    ai_annotators,
+    datasets,
+    endpoints,
+    evaluations,
+    generations,
+    inquiries,
+    playground,
+    projects,
+    runs,
+    upkeep,
+    versions,
+)
 
 RUN, VERSION = PROJECT + "runs/<int:number>/", PROJECT + "versions/<int:number>/"
 DATASET, EVALUATION = PROJECT + "datasets/<int:number>/", PROJECT + "evaluations/<int:number>/"
+TRYOUT = PROJECT + "playground/<int:id>/"
 GENERATION, INQUIRY = PROJECT + "generations/<int:id>/", PROJECT + "inquiries/<int:id>/"
 ENDPOINT, AI = PROJECT + "endpoints/<int:endpoint_id>/", PROJECT + "ai/<int:annotator_id>/"
 
@@ -27,14 +40,20 @@ urlpatterns = [
     path(PROJECT + "score/", inquiries.ScoreView.as_view(), name="api_score"),
     path(INQUIRY, inquiries.InquiryView.as_view(), name="api_inquiry"),
     path(INQUIRY + "cancel/", inquiries.CancelInquiryView.as_view(), name="api_inquiry_cancel"),
+    path(PROJECT + "playground/", playground.PlaygroundView.as_view(), name="api_playground"),
+    path(TRYOUT, playground.TryoutView.as_view(), name="api_tryout"),
+    path(TRYOUT + "compare/", playground.CompareTryoutView.as_view(), name="api_tryout_compare"),
     path(PROJECT + "runs/", runs.RunsView.as_view(), name="api_runs"),
     path(RUN, runs.RunView.as_view(), name="api_run"),
     path(RUN + "events/", runs.RunEventsView.as_view(), name="api_run_events"),
+    path(RUN + "curves.<slug:suffix>", runs.RunCurvesView.as_view(), name="api_run_curves"),
     path(RUN + "cancel/", runs.CancelRunView.as_view(), name="api_run_cancel"),
     path(RUN + "resume/", runs.ResumeRunView.as_view(), name="api_run_resume"),
     path(PROJECT + "versions/", versions.VersionsView.as_view(), name="api_versions"),
     path(VERSION, versions.VersionView.as_view(), name="api_version"),
     path(VERSION + "promote/", versions.PromoteVersionView.as_view(), name="api_version_promote"),
+    path(VERSION + "aliases/<str:alias>/", upkeep.VersionAliasView.as_view(), name="api_version_alias"),
+    path(VERSION + "remove/", upkeep.RemoveVersionView.as_view(), name="api_version_remove"),
     path(VERSION + "files/", versions.VersionFilesView.as_view(), name="api_version_files"),
     path(VERSION + "files/<str:name>", versions.VersionFileView.as_view(), name="api_version_file"),
     path(PROJECT + "endpoints/", endpoints.EndpointsView.as_view(), name="api_endpoints"),

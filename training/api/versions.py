@@ -1,21 +1,25 @@
 """Versions by program: which there are, which one serves, and their files."""
 
 import mimetypes
+from typing import Any
 
+from django.db import transaction
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils.cache import get_conditional_response
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.api.base import ApiView, PageIn, page_of, valid
+from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
-from training.api.serializers import PromoteIn, VersionFilesOut, VersionOut
+from training.api.serializers import KeepVersionIn, PromoteIn, VersionFilesOut, VersionOut
 from training.models import Version
 from training.versions.files import list_files
 from training.versions.registry import promote, serving_version
+from training.versions.upkeep import UpkeepRefused, archive, describe, unarchive
 
 
 class VersionView(ApiView):
@@ -24,8 +28,13 @@ class VersionView(ApiView):
 
     @extend_schema(responses={200: VersionOut}, summary="A version")
     def get(self, request: Request, slug: str, number: int) -> Response:
-        context = {"serving": serving_version(request.project)}
-        return Response(VersionOut(find_version(request, number), context=context).data)
+        return answer_with(request, number)
+
+    @extend_schema(request=KeepVersionIn, responses={200: VersionOut}, summary="Notes, tags, archive")
+    def patch(self, request: Request, slug: str, number: int) -> Response:
+        """What is left out stays. `archived` puts it out of the way and loses nothing; the one that serves stays (409)."""
+        keep_version(find_version(request, number), valid(KeepVersionIn(data=request.data)))
+        return answer_with(request, number)
 
 
 class VersionsView(ApiView):
@@ -79,7 +88,27 @@ class VersionFileView(ApiView):
 
 
 def versions_of(request: Request):
-    return Version.objects.of(request.project).select_related("project", "parent", "run")
+    return Version.objects.of(request.project).select_related("project", "parent", "run").prefetch_related("aliases")
+
+
+def answer_with(request: Request, number: int) -> Response:
+    context = {"serving": serving_version(request.project)}
+    return Response(VersionOut(find_version(request, number), context=context).data)
+
+
+@transaction.atomic
+def keep_version(version: Version, given: dict[str, Any]) -> None:
+    """Raises ValidationError or Conflict."""
+    if {"notes", "tags"} & given.keys():
+        try:
+            describe(version=version, notes=given.get("notes", version.notes), tags=given.get("tags", version.tags))
+        except UpkeepRefused as refusal:
+            raise ValidationError({"notes": [str(refusal)]}) from None
+    if "archived" in given:
+        try:
+            archive(version=version) if given["archived"] else unarchive(version=version)
+        except UpkeepRefused as refusal:
+            raise Conflict(str(refusal)) from None
 
 
 def find_version(request: Request, number: int) -> Version:

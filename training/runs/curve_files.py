@@ -16,6 +16,15 @@ logger = logging.getLogger(__name__)
 TENSORBOARD = "runs"  # in a version's directory, where the Hub looks for such files
 
 
+CURVE_FILES = {"csv": "text/csv", "json": "application/json"}  # suffix → content type; both are UTF-8
+
+
+def curve_file(run: Run, suffix: str) -> Iterator[str]:
+    """Every point of the run, for a spreadsheet (csv) or a program (json: one list)."""
+    rows = curves.rows_of(run)
+    return as_csv(rows, ["kind", "step", *curves.columns()]) if suffix == "csv" else as_json(rows)
+
+
 class _Line:
     """A file that hands back what is written to it."""
 

@@ -17,7 +17,7 @@ from training.models import Run
 from training.models.job import JobState
 from training.outlook import stuck_line, work_at_hand
 from training.runs import curves
-from training.runs.curve_files import as_csv, as_json
+from training.runs.curve_files import CURVE_FILES, curve_file
 from training.runs.differences import MOST_COMPARED, differences_of
 from training.runs.form import MAIN
 from training.runs.ordering import RunRefused, cancel_run, resume_run
@@ -101,15 +101,9 @@ def run_events(request: ProjectRequest, number: int) -> JsonResponse:
 @require_safe
 @project_view(may="may_see_versions")
 def run_curves(request: ProjectRequest, number: int, suffix: str) -> StreamingHttpResponse:
-    """Every point, for a spreadsheet (csv) or a program (json: one list)."""
-    if suffix not in ("csv", "json"):
+    if suffix not in CURVE_FILES:
         raise Http404("Curves come as csv or json.")
-    run = _find_run(request, number)
-    kinds = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-    written = (
-        as_csv(curves.rows_of(run), ["kind", "step", *curves.columns()]) if suffix == "csv" else as_json(curves.rows_of(run))
-    )
-    answer = StreamingHttpResponse(written, content_type=kinds[suffix])
+    answer = StreamingHttpResponse(curve_file(_find_run(request, number), suffix), content_type=CURVE_FILES[suffix])
     answer["Content-Disposition"] = f'attachment; filename="{request.project.slug}-run-{number}.{suffix}"'
     return answer
 
