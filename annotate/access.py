@@ -14,6 +14,7 @@ from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 
 from .models import Membership, Project, User
+from .models.kept_queries import Given, KeptQuery
 from .models.project import Role
 
 Right = Literal["may_manage", "may_judge", "may_see_versions"]
@@ -35,11 +36,18 @@ def find_membership(*, user: User | AnonymousUser, slug: str) -> Membership:
     """
     if not user.is_authenticated:
         raise Http404("No such project.")
-    try:
-        memberships = Membership.objects.select_related("project").annotate(edition=F("project__guidelines_edition__number"))
-        return memberships.get(project__slug=slug, user=user)
-    except Membership.DoesNotExist:
-        raise Http404("No such project.") from None
+    if membership := _membership.first(slug=slug, user=user.pk):
+        return membership
+    raise Http404("No such project.")
+
+
+_membership = KeptQuery(
+    lambda: (
+        Membership.objects.filter(project__slug=Given("slug", str), user=Given("user", int))
+        .select_related("project")
+        .annotate(edition=F("project__guidelines_edition__number"))
+    )
+)
 
 
 def why_refused(membership: Membership, may: Right | None) -> str:

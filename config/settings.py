@@ -152,6 +152,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 30,  # seconds to wait for that lock
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
     }
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # The statements of annotate.models.kept_queries are planned once for each connection. No others are prepared.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 0)
 if TESTING:
     DATABASES["default"]["CONN_MAX_AGE"] = 0  # a live server's idle connection would keep the test database from being dropped
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -17,11 +17,12 @@ from annotate.models import Assignment, Judgement, Membership, Project, User
 from annotate.models.assignment import AssignmentState
 from annotate.models.comparison import ComparisonState
 from annotate.models.judgement import Outcome
+from annotate.models.kept_queries import insert
 from annotate.models.project import Rationale, Role
 from annotate.models.scale import Grades
-from annotate.queue.claims import find_assignment, lease_again
+from annotate.queue.claims import find_assignment, lease_again, mark_judged
 from annotate.queue.dissent import ask_more_if_divided
-from annotate.queue.places import lock_comparison, recount_places
+from annotate.queue.places import lock_comparison, lock_comparison_of, recount_places
 from annotate.review.disputes import note_disputes
 from annotate.text.typed import storable
 
@@ -73,10 +74,9 @@ def record_judgement(
     """
     _check_input(key=key, choice=choice, seconds=seconds, rationale=rationale, flags=flags)
     with transaction.atomic():
-        assignment = find_assignment(annotator=annotator, assignment_id=assignment_id)
-        lock_comparison(assignment.comparison_id)
-        assignment.refresh_from_db(fields=["state", "expires_at", "seen_at"])
-        if stored := _find_stored(assignment=assignment, key=key):
+        lock_comparison_of(annotator_id=annotator.pk, assignment_id=assignment_id)
+        assignment = find_assignment(annotator=annotator, assignment_id=assignment_id, key=key)
+        if assignment.is_answered and (stored := _find_stored(assignment=assignment, key=key)):
             return stored
         _check_offer(assignment=assignment, choice=choice, flags=flags)
         strength = _check_strength(strength, choice=choice, grades=Grades(assignment.grades))
@@ -97,8 +97,7 @@ def record_judgement(
             late=assignment.state == AssignmentState.EXPIRED or assignment.expires_at <= timezone.now(),
         )
         _insert(judgement)
-        assignment.state = AssignmentState.JUDGED
-        assignment.save(update_fields=["state"])
+        mark_judged(assignment)
         recount_places([assignment.comparison_id])
         ask_more_if_divided(comparison=assignment.comparison)  # of gold, too: it changes nothing there, in the same time
         if judgement.flags or judgement.late or assignment.comparison.judgements_required > 1:  # one alone is in no dispute
@@ -276,13 +275,8 @@ def _check_offer(*, assignment: Assignment, choice: str, flags: Sequence[str]) -
 
 def _insert(judgement: Judgement) -> None:
     """The key is unique in the database: two requests that send one key for two assignments cannot both win."""
-    try:
-        with transaction.atomic():
-            judgement.save(force_insert=True)
-    except IntegrityError:
-        if Judgement.objects.filter(key=judgement.key).exists():
-            raise _key_reused() from None
-        raise
+    if not insert(judgement):
+        raise _key_reused()
 
 
 @transaction.atomic

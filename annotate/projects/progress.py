@@ -1,6 +1,7 @@
 """How far the work has come: one person's, and the project's."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypedDict
 
 from django.core.cache import cache
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from annotate.models import Assignment, Judgement, Project, User
 from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.kept_queries import Given, KeptQuery
 from annotate.models.prompt import Split
 
 LARGE = 2_000  # pairs from which on nobody misses one in a count
@@ -43,8 +45,21 @@ def recent_pairs(project: Project) -> Pairs:
 def judged_today(*, project: Project, annotator: User) -> int:
     """The person's judgements that stand, since midnight in the site's time zone. Answered by an index on the person's newest."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    own = Judgement.objects.standing().filter(annotator=annotator, created_at__gte=midnight)
-    return own.filter(comparison__project=project).count()
+    found = _judged_since.first(annotator=annotator.pk, project=project.pk, midnight=midnight)
+    return found[0] if found else 0
+
+
+_judged_since = KeptQuery(
+    lambda: (
+        Judgement.objects.standing()
+        .filter(annotator=Given("annotator", int), created_at__gte=Given("midnight", datetime))
+        .filter(comparison__project=Given("project", int))
+        .order_by()
+        .values("annotator")
+        .annotate(n=Count("pk"))
+        .values_list("n")
+    )
+)
 
 
 def count_pairs(project: Project) -> Pairs:

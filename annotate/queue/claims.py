@@ -14,15 +14,17 @@ from django.utils import timezone
 
 from annotate.gold.calibration import is_calibrating, is_stopped, update_calibration
 from annotate.judging.refusals import JudgementRefused
-from annotate.models import Assignment, Comparison, Completion, Handout, Membership, Project, User
+from annotate.models import Assignment, Comparison, Completion, Handout, Judgement, Membership, Project, User
 from annotate.models.assignment import AssignmentState
 from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.kept_queries import Given, KeptQuery, KeptUpdate, insert
 from annotate.models.project import AiJudgements, Role
 from annotate.queue.lanes import Lane, draw_lanes, in_one_order, only_gold
 from annotate.queue.places import lock_comparison, lock_if_free, recount_places
 from annotate.text.typed import storable
 
 MAX_LEASES = 2  # per annotator and project: the pair on screen and the next one
+NONE = UUID(int=0)  # no assignment's
 RELEASED_PER_CLAIM = 50  # so that a claim costs the same however many leases have run out
 
 
@@ -41,30 +43,38 @@ def claim_comparison(*, project: Project, annotator: User, beside: Assignment | 
             membership = _lock_membership(project=project, annotator=annotator)
             if membership is None:
                 return None
-            if own := _own_leases(project=project, annotator=annotator, beside=beside).first():
+            if own := _oldest_lease.first(project=project.pk, annotator=annotator.pk, beside=beside.pk if beside else NONE):
                 _lease(own, project)
                 return own
             if project.is_paused:
                 return None
             if lanes is None:
                 lanes = _lanes_of(membership, project)
-            if not wait:
+            if membership.any_lapsed and not wait:
                 _release(Assignment.objects.lapsed().order_by("expires_at")[:RELEASED_PER_CLAIM])
             for lane in in_one_order(lanes) if wait else lanes:
-                for candidates in lane.candidates(project=project, annotator=annotator):
-                    if assignment := _take_first(candidates, project=project, annotator=annotator, wait=wait):
+                for comparison, purpose, had in lane.candidates(project=project, annotator=annotator, wait=wait):
+                    if assignment := _take(comparison, purpose, had, project=project, annotator=annotator):
                         return assignment
     return None
 
 
 def _lock_membership(*, project: Project, annotator: User) -> Membership | None:
     """None if they may not judge here. Two claims of one person (two tabs) come one after the other from here on."""
-    handouts = Handout.objects.filter(project=project, people=annotator, released_at=None)
-    memberships = Membership.objects.select_for_update(no_key=True).annotate(has_handouts=Exists(handouts))
-    membership = memberships.filter(project=project, user=annotator).first()
+    membership = _membership.first(project=project.pk, user=annotator.pk, now=timezone.now())
     if membership is None or membership.suspended_at or project.archived_at:
         return None
     return membership if Role(membership.role).may_judge else None
+
+
+def _memberships() -> QuerySet[Membership]:
+    handouts = Handout.objects.filter(project=OuterRef("project"), people=OuterRef("user"), released_at=None)
+    lapsed = Assignment.objects.filter(state=AssignmentState.LEASED, expires_at__lte=Given("now", datetime))
+    found = Membership.objects.filter(project=Given("project", int), user=Given("user", int))
+    return found.annotate(has_handouts=Exists(handouts), any_lapsed=Exists(lapsed)).select_for_update(no_key=True)
+
+
+_membership = KeptQuery(_memberships)
 
 
 def _lanes_of(membership: Membership, project: Project) -> list[Lane]:
@@ -90,34 +100,54 @@ def _own_leases(*, project: Project, annotator: User, beside: Assignment | None 
     return leases.exclude(pk=beside.pk) if beside else leases
 
 
-def _take_first(candidates: QuerySet[Comparison], *, project: Project, annotator: User, wait: bool) -> Assignment | None:
-    comparison = candidates.select_for_update(no_key=True, skip_locked=not wait).first()
-    if comparison is None:
-        return None
+_oldest_lease = KeptQuery(
+    lambda: (
+        Assignment.objects.filter(
+            annotator=Given("annotator", int), comparison__project=Given("project", int), state=AssignmentState.LEASED
+        )
+        .exclude(pk=Given("beside", UUID))
+        .order_by("leased_at", "id")[:1]
+    )
+)
+
+
+def _take(comparison: int, purpose: Purpose, had: bool, *, project: Project, annotator: User) -> Assignment | None:
     # If their lease on it ran out before, the same assignment goes on, with the same sides. It is read again under
     # the lock: they may have sent their late answer at this moment.
-    assignment = Assignment.objects.filter(comparison=comparison, annotator=annotator).first()
+    assignment = Assignment.objects.filter(comparison=comparison, annotator=annotator).first() if had else None
+    if assignment and assignment.state != AssignmentState.EXPIRED:
+        return None
+    is_gold = purpose == Purpose.GOLD  # which takes no place
+    place = 0 if is_gold or (annotator.is_ai and project.ai_judgements != AiJudgements.COUNT) else 1
+    if not _take_place.run(comparison=comparison, purpose=purpose, place=place):  # never on the lock's word alone
+        return None
     if assignment is None:
-        assignment = Assignment(
-            comparison=comparison, annotator=annotator, swapped=secrets.choice([True, False]), grades=project.grades
-        )
-    elif assignment.state != AssignmentState.EXPIRED:
-        return None
-    assignment.is_gold = comparison.purpose == Purpose.GOLD  # which takes no place
-    place = 0 if annotator.is_ai and project.ai_judgements != AiJudgements.COUNT else 1
-    still = Comparison.objects.claimable().filter(pk=comparison.pk, purpose=comparison.purpose)
-    taken = still.exists() if assignment.is_gold else still.update(free_places=F("free_places") - place)
-    if not taken:  # a place is never taken on the lock's word alone
-        return None
+        sides = secrets.choice([True, False])
+        assignment = Assignment(comparison_id=comparison, annotator=annotator, swapped=sides, grades=project.grades)
+    assignment.is_gold = is_gold
     assignment.leased_at = timezone.now()
-    _lease(assignment, project)
+    if not _lease(assignment, project):  # they have looked at it elsewhere at this moment (`annotate.review.seen`)
+        recount_places([comparison])
+        return None
     return assignment
 
 
-def _lease(assignment: Assignment, project: Project) -> None:
+_take_place = KeptUpdate(
+    lambda: (
+        Comparison.objects.claimable().filter(pk=Given("comparison", int), purpose=Given("purpose", str)),
+        {"free_places": F("free_places") - Given("place", int)},
+    )
+)
+
+
+def _lease(assignment: Assignment, project: Project) -> bool:
+    """False for a new one if there is one of this person and this comparison by now."""
     assignment.state = AssignmentState.LEASED
     assignment.expires_at = _lease_end(project)
+    if assignment._state.adding:
+        return insert(assignment)
     assignment.save()
+    return True
 
 
 def _lease_end(project: Project) -> datetime:
@@ -167,21 +197,39 @@ def skip_comparison(*, annotator: User, assignment_id: UUID, reason: str = "") -
     return assignment
 
 
-def find_assignment(*, annotator: User, assignment_id: UUID) -> Assignment:
+def find_assignment(*, annotator: User, assignment_id: UUID, key: UUID | None = None) -> Assignment:
     """The annotator's own assignment, while they may judge. One refusal for all else: an outsider learns nothing.
 
-    It also has `guidelines_read`, the edition of the guidelines that they have opened last.
+    It also has `guidelines_read`, the edition of the guidelines that they have opened last, and `is_answered`: a judgement of
+    it stands, or there is one with this `key`.
     """
-    membership = Membership.objects.filter(project=OuterRef("comparison__project"), user=annotator)
-    assignment = (
-        Assignment.objects.select_related("comparison__project")
-        .annotate(role=Subquery(membership.values("role")), guidelines_read=Subquery(membership.values("guidelines_read")))
-        .filter(pk=assignment_id, annotator=annotator)
-        .first()
-    )
+    assignment = _own_assignment.first(annotator=annotator.pk, assignment=assignment_id, key=key)
     if assignment and assignment.role and Role(assignment.role).may_judge:
         return assignment
     raise JudgementRefused("not_yours", "This comparison was not handed out to you. Go back to the queue for the next one.")
+
+
+def _own_assignments() -> QuerySet[Assignment]:
+    membership = Membership.objects.filter(project=OuterRef("comparison__project"), user=OuterRef("annotator"))
+    standing = Judgement.objects.standing().filter(assignment=OuterRef("pk"))
+    own = Assignment.objects.filter(pk=Given("assignment", UUID), annotator=Given("annotator", int))
+    return own.select_related("comparison__project").annotate(
+        role=Subquery(membership.values("role")),
+        guidelines_read=Subquery(membership.values("guidelines_read")),
+        is_answered=Exists(standing) | Exists(Judgement.objects.filter(key=Given("key", UUID))),
+    )
+
+
+_own_assignment = KeptQuery(_own_assignments)
+
+
+def mark_judged(assignment: Assignment) -> None:
+    """The caller holds its comparison's lock and counts its places afterwards."""
+    _mark.run(assignment=assignment.pk)
+    assignment.state = AssignmentState.JUDGED
+
+
+_mark = KeptUpdate(lambda: (Assignment.objects.filter(pk=Given("assignment", UUID)), {"state": AssignmentState.JUDGED}))
 
 
 @transaction.atomic

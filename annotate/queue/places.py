@@ -13,24 +13,38 @@ when they are free at once (`skip_locked`).
 """
 
 from collections.abc import Iterable
-from functools import cache
+from typing import Any
+from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import connection
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
-from django.db.models.sql import UpdateQuery
 
 from annotate.models import Assignment, Comparison, Decision, Judgement
 from annotate.models.assignment import AssignmentState
 from annotate.models.comparison import ComparisonState, Purpose
+from annotate.models.kept_queries import Given, KeptQuery, KeptUpdate
 from annotate.models.voters import by_voters
-
-ANY_COMPARISON = -1  # stands for the comparison in a statement that is kept
 
 
 def lock_comparison(comparison_id: int) -> Comparison:
     """The comparison, ours alone until the transaction ends."""
     return Comparison.objects.select_for_update(no_key=True).get(pk=comparison_id)
+
+
+def lock_comparison_of(*, annotator_id: int, assignment_id: UUID) -> None:
+    """The same, of an assignment of the annotator's, before that is read: what is read afterwards is how it stands."""
+    if connection.features.has_select_for_update:
+        _comparison_of.first(annotator=annotator_id, assignment=assignment_id)
+
+
+_comparison_of = KeptQuery(
+    lambda: (
+        Comparison.objects.filter(assignments=Given("assignment", UUID), assignments__annotator=Given("annotator", int))
+        .select_for_update(no_key=True, of=("self",))
+        .values_list("pk")
+    )
+)
 
 
 def lock_if_free(comparison_ids: Iterable[int]) -> list[int]:
@@ -52,21 +66,16 @@ def recount_places(comparison_ids: Iterable[int]) -> None:
     everybody, once each, and what is answered as gold takes no place: so it can be gold for a time and go on as before.
     """
     for pk in comparison_ids:
-        statement, parameters = _recount_statement(connection.vendor)
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [pk if each == ANY_COMPARISON else each for each in parameters])
+        _recount.run(comparison=pk)
 
 
-@cache
-def _recount_statement(vendor: str) -> tuple[str, tuple]:
-    """The update of one comparison. It is the same each time, and putting it together costs more than running it."""
+def _recounted() -> tuple[QuerySet, dict[str, Any]]:
     standing = _number_of(Judgement.objects.voting().for_training())
     leased = _number_of(Assignment.objects.filter(by_voters(), state=AssignmentState.LEASED, is_gold=False))
     judged_since = Q(state=ComparisonState.RETIRED, n_standing__gt=0)
     is_settled = Exists(Decision.objects.settlements().filter(comparison=OuterRef("pk")))
-    counted = Comparison.objects.filter(pk=ANY_COMPARISON)
-    update = counted.annotate(n_standing=standing, n_leased=leased, is_settled=is_settled).query.chain(UpdateQuery)
-    values = {
+    counted = Comparison.objects.filter(pk=Given("comparison", int))
+    return counted.annotate(n_standing=standing, n_leased=leased, is_settled=is_settled), {
         "free_places": Case(
             When(purpose=Purpose.GOLD, then=F("judgements_required")),
             When(is_settled=True, then=Value(0)),
@@ -80,7 +89,6 @@ def _recount_statement(vendor: str) -> tuple[str, tuple]:
             default=F("state"),
         ),
     }
-    update.add_update_values(values)
-    update.annotations = {}
-    statement, parameters = update.get_compiler(DEFAULT_DB_ALIAS).as_sql()
-    return statement, tuple(parameters)
+
+
+_recount = KeptUpdate(_recounted)

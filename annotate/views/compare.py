@@ -33,6 +33,7 @@ from ..access import ProjectRequest, project_view
 from ..forms import AssignmentForm, BesideForm, JudgementForm, SkipForm
 from ..models import Assignment, Comparison
 from ..models.assignment import AssignmentState
+from ..models.kept_queries import Given, KeptQuery
 from ..models.scale import Grades
 
 SKIP_REASONS = [
@@ -248,13 +249,17 @@ def render_page(request: ProjectRequest, assignment: Assignment | None, status: 
     return render(request, "annotate/compare.html", context, status=status)
 
 
+_texts = KeptQuery(
+    lambda: Comparison.objects.filter(pk=Given("comparison", int)).values_list("prompt__messages", "first__text", "second__text")
+)
+
+
 def pair_context(request: ProjectRequest, assignment: Assignment | None) -> dict[str, Any]:
     """All that a pair's page may know: the words, and the assignment's name."""
     if assignment is None:
         who = {"project": request.project, "annotator": request.user}
         return {"assignment": None, "reason": explain_no_work(**who), "can_undo": has_answered(**who)}
-    texts = Comparison.objects.values_list("prompt__messages", "first__text", "second__text")
-    messages_, first, second = texts.get(pk=assignment.comparison_id)
+    messages_, first, second = _texts.first(comparison=assignment.comparison_id)
     request.membership.project = request.project
     a, b = (second, first) if assignment.swapped else (first, second)
     return {

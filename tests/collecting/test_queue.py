@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -255,20 +256,39 @@ def test_the_database_refuses_overbooking(project):
             Comparison.objects.filter(pk=comparison.pk).update(free_places=places)
 
 
+@dataclass
+class Seen:
+    """A look into the queue that is out of date by now."""
+
+    found: tuple[int, str, bool]
+
+    def first(self, **_) -> tuple[int, str, bool]:
+        return self.found
+
+
 def test_an_answer_sent_during_the_claim_is_not_handed_out_again(project, annotator, monkeypatch):
     """Between the claim's look and its lock, the annotator's late answer arrives: the look is out of date."""
-    make_comparison(project, judgements_required=2)
+    comparison = make_comparison(project, judgements_required=2)
     judge(claim_comparison(project=project, annotator=annotator))
-    stale = Comparison.objects.claimable().filter(project=project)
-    monkeypatch.setattr(lanes, "claimable_by", lambda **_: stale.all())
+    monkeypatch.setattr(lanes, "first_of", lambda *_: Seen((comparison.pk, "train", True)))
     assert claim_comparison(project=project, annotator=annotator) is None
     assert Assignment.objects.get().state == "judged"
     assert_places_add_up()
 
 
+def test_a_pair_looked_at_in_review_during_the_claim_is_not_handed_out(project, annotator, monkeypatch):
+    comparison = make_comparison(project)
+    Assignment.objects.create(
+        comparison=comparison, annotator=annotator, swapped=False, state="seen", seen_at=timezone.now(), expires_at=timezone.now()
+    )
+    monkeypatch.setattr(lanes, "first_of", lambda *_: Seen((comparison.pk, "train", False)))
+    assert claim_comparison(project=project, annotator=annotator) is None
+    assert_places_add_up()
+
+
 def test_a_place_taken_during_the_claim_is_not_taken_twice(project, annotator, monkeypatch):
-    make_comparison(project, free_places=0)
-    monkeypatch.setattr(lanes, "claimable_by", lambda **_: Comparison.objects.all())
+    comparison = make_comparison(project, free_places=0)
+    monkeypatch.setattr(lanes, "first_of", lambda *_: Seen((comparison.pk, "train", False)))
     assert claim_comparison(project=project, annotator=annotator) is None
     assert not Assignment.objects.exists()
 
@@ -319,8 +339,12 @@ def test_a_claim_is_answered_by_an_index(project, annotator, lane, index):
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    for candidates in lane.candidates(project=project, annotator=annotator):
-        plan = candidates[:1].explain()
+    with CaptureQueriesContext(connection) as asked, transaction.atomic():
+        list(lane.candidates(project=project, annotator=annotator))
+    for look in (each["sql"] for each in asked if each["sql"].startswith("SELECT")):
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {'QUERY PLAN ' * (connection.vendor == 'sqlite')}{look}")
+            plan = "\n".join(str(row) for row in cursor.fetchall())
         assert re.search(rf"\b{index}\b", plan), plan
         assert "sort" not in plan.lower() and "b-tree" not in plan.lower(), plan
 
