@@ -3,7 +3,6 @@
 from django.urls import path
 
 from .about import MeView, ReferenceView, SchemaView
-from .files import ExportView
 from .gold import ExcuseView, GoldListView, GoldPeopleView, GoldView
 from .handouts import HandoutsView, HandoutView, ReleaseHandoutView
 from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView, UndoView
@@ -44,7 +43,6 @@ urlpatterns = [
     path(PROJECT + "comparisons/", ComparisonsView.as_view(), name="api_comparisons"),
     path(PROJECT + "comparisons/<int:id>/", ComparisonView.as_view(), name="api_comparison"),
     path(PROJECT + "judgements/all/", AllJudgementsView.as_view(), name="api_judgements_all"),
-    path(PROJECT + "export/", ExportView.as_view(), name="api_export"),
     path(PROJECT + "webhooks/", WebhooksView.as_view(), name="api_webhooks"),
     path(PROJECT + "webhooks/<int:id>/", WebhookView.as_view(), name="api_webhook"),
     path(PROJECT + "webhooks/<int:id>/deliveries/", DeliveriesView.as_view(), name="api_deliveries"),

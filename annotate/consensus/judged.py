@@ -17,6 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from annotate.consensus.exclusions import excluded_people
+from annotate.consensus.triples import EVERYTHING, Chosen
 from annotate.models import Judgement, Project
 from annotate.models.judgement import Outcome
 
@@ -89,9 +90,15 @@ COMPARISON = {
 }
 
 
-def read_judged(*, project: Project, split: str = "") -> Iterator[JudgedComparison]:
-    """Every comparison of which a judgement stands, in order; one streamed query. Without the people who are excluded."""
-    judgements = Judgement.objects.standing().filter(comparison__project=project).exclude(annotator__in=excluded_people(project))
+def read_judged(*, project: Project, split: str = "", chosen: Chosen = EVERYTHING, least: int = 1) -> Iterator[JudgedComparison]:
+    """Every comparison of which a judgement stands, in order; one streamed query. Without the people who are excluded.
+
+    Of these, the judgements that are `chosen`; with a `least` strength above 1, no ties and no both bad, which have none.
+    """
+    judgements = Judgement.objects.standing().filter(chosen.pairs, chosen.votes, comparison__project=project)
+    judgements = judgements.exclude(annotator__in=excluded_people(project))
+    if least > 1:
+        judgements = judgements.filter(strength__gte=least)
     if split:
         judgements = judgements.filter(comparison__prompt__split=split)
     rows = (

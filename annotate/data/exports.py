@@ -12,52 +12,85 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TextIO
 
+from django.db.models import Q
+
 from annotate.consensus.judged import read_judged
-from annotate.consensus.triples import read_triples
+from annotate.consensus.triples import EVERYTHING, Chosen, read_triples
+from annotate.data.export_figures import ExportFigures
 from annotate.formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS
 from annotate.formats.rows import CannotExpress
 from annotate.judging.ratings import read_ratings
 from annotate.models import Project
 
 FORMATS = sorted({*TRIPLE_WRITERS, *JUDGEMENT_WRITERS})
+RATINGS_GO_WITH = "trl-kto"
 
 
 @dataclass
 class ExportReport:
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # triples or comparisons, by why the format has no place for them
+    without: Counter[str] = field(default_factory=Counter)  # comparisons that gave no triple, by reason
+    figures: ExportFigures = field(default_factory=ExportFigures)  # of what was written, where they were asked for
 
 
-def export_preferences(*, project: Project, format: str, stream: TextIO, split: str = "") -> ExportReport:
-    """Writes what has been judged. Without `split`, of both.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which of what has been judged goes out. What is not given leaves nothing out."""
 
-    Formats of triples get what the project's consensus gives; the others every judgement that stands, ties and both bad
-    included, under pseudonyms.
+    split: str = ""
+    chosen: Chosen = EVERYTHING  # judgements and their pairs; its rule makes the triples
+    ratings: Q = field(default_factory=Q)  # of single answers, where a format holds them
+    least: int = 1  # strength, of a triple or a judgement: ties and both bad have none
+
+
+ALL = Wanted()
+
+
+def export_preferences(*, project: Project, format: str, stream: TextIO, wanted: Wanted = ALL) -> ExportReport:
+    """Writes what has been judged.
+
+    Formats of triples get what consensus gives; the others every judgement that stands, ties and both bad included, under
+    pseudonyms.
     """
-    module, items = _what_to_write(project, format, split)
-    return write_rows(module, items, stream)
+    report = ExportReport()
+    items = report.figures.watch(_items(project, format, wanted, report))
+    return write_rows(_writer(format), items, stream, report)
 
 
-def stream_preferences(*, project: Project, format: str, split: str = "") -> Iterator[bytes]:
+def stream_preferences(*, project: Project, format: str, wanted: Wanted = ALL) -> Iterator[bytes]:
     """The same as parts of a download."""
-    module, items = _what_to_write(project, format, split)
-    texts = _texts(module, items, ExportReport())
+    report = ExportReport()
+    texts = _texts(_writer(format), _items(project, format, wanted, report), report)
     while some := list(islice(texts, 100)):
         yield "".join(some).encode()
 
 
-def _what_to_write(project: Project, format: str, split: str) -> tuple[ModuleType, Iterable[Any]]:
-    if format in TRIPLE_WRITERS:
-        triples = read_triples(project=project, counts=Counter())
-        return TRIPLE_WRITERS[format], (triple for triple in triples if not split or triple.split == split)
-    judged: Iterable[Any] = read_judged(project=project, split=split)
-    if format == "trl-kto":
-        judged = chain(judged, read_ratings(project=project, split=split))
-    return JUDGEMENT_WRITERS[format], judged
-
-
-def write_rows(module: ModuleType, items: Iterable[Any], stream: TextIO) -> ExportReport:
+def count_preferences(*, project: Project, format: str, wanted: Wanted = ALL) -> ExportReport:
+    """What an export would hold, without writing it: for its card."""
     report = ExportReport()
+    items = report.figures.watch(_items(project, format, wanted, report))
+    report.rows = sum(1 for _ in _rows(_writer(format), items, report))
+    return report
+
+
+def _writer(format: str) -> ModuleType:
+    return TRIPLE_WRITERS.get(format) or JUDGEMENT_WRITERS[format]
+
+
+def _items(project: Project, format: str, wanted: Wanted, report: ExportReport) -> Iterable[Any]:
+    """Triples, or judged comparisons and rated answers. `report` learns what gave no triple."""
+    if format in TRIPLE_WRITERS:
+        triples = read_triples(project=project, counts=report.without, chosen=wanted.chosen)
+        return (triple for triple in triples if triple.strength >= wanted.least and wanted.split in ("", triple.split))
+    judged: Iterable[Any] = read_judged(project=project, split=wanted.split, chosen=wanted.chosen, least=wanted.least)
+    if format == RATINGS_GO_WITH:
+        judged = chain(judged, read_ratings(project=project, split=wanted.split, chosen=wanted.ratings))
+    return judged
+
+
+def write_rows(module: ModuleType, items: Iterable[Any], stream: TextIO, report: ExportReport | None = None) -> ExportReport:
+    report = report or ExportReport()
     for text in _texts(module, items, report):
         stream.write(text)
     return report

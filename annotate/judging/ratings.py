@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from annotate.consensus.exclusions import excluded_people
 from annotate.consensus.judged import pseudonym
 from annotate.judging.judgements import MAX_SECONDS
 from annotate.judging.refusals import JudgementRefused
@@ -22,6 +23,7 @@ from annotate.models import Completion, Membership, Project, Rating, User
 from annotate.models.project import Role
 
 READ_AT_ONCE = 1000
+EVERY_RATING = Q()
 
 
 def next_rating(*, project: Project, annotator: User) -> Rating | None:
@@ -155,9 +157,10 @@ class RatedAnswer:
     annotator: str  # a pseudonym
 
 
-def read_ratings(*, project: Project, split: str = "") -> Iterator[RatedAnswer]:
-    """All that were given, in order; one streamed query."""
-    rows: Any = Rating.objects.given().filter(completion__prompt__project=project).order_by("completion_id", "pk")
+def read_ratings(*, project: Project, split: str = "", chosen: Q = EVERY_RATING) -> Iterator[RatedAnswer]:
+    """Those that were given and are `chosen`, in order; one streamed query. Without the people who are excluded."""
+    rows: Any = Rating.objects.given().filter(chosen, completion__prompt__project=project).order_by("completion_id", "pk")
+    rows = rows.exclude(annotator__in=excluded_people(project))
     if split:
         rows = rows.filter(completion__prompt__split=split)
     fields = ("pk", "completion__prompt__messages", "completion__text", "good", "annotator_id")

@@ -44,6 +44,7 @@ API_TABLE = {
     "api_comparison": API_KEPT,
     "api_judgements_all": API_KEPT,
     "api_export": API_KEPT,
+    "api_export_card": API_KEPT,
     "api_webhooks": API_KEPT,
     "api_webhook": API_KEPT,
     "api_deliveries": API_KEPT,

@@ -28,8 +28,14 @@ def test_a_dataset_becomes_a_directory_with_its_card(dataset, tmp_path):
         "README.md", "data/test.jsonl", "data/train.jsonl",
     ]  # fmt: skip
     card = (directory / "README.md").read_text()
-    assert card.startswith("---\nconfigs:") and "| train | 2 |" in card and "| test | 1 |" in card and "| tie | 1 |" in card
-    assert dataset.train_sha256 in card and "agreement cannot be measured" in card
+    assert (
+        card.startswith("---\nconfigs:")
+        and "| train | 2 |" in card
+        and "license: unknown" in card
+        and "| test | 1 |" in card
+        and "| tie | 1 |" in card
+    )
+    assert dataset.train_sha256 in card and "license: unknown" in card and "agreement cannot be measured" in card
     with pytest.raises(PublishError, match="not empty"):
         write_dataset_directory(dataset=dataset, directory=directory)
 
@@ -98,8 +104,10 @@ def test_it_is_pushed_whole(dataset, tmp_path, hub):
 
 def test_the_command(dataset, project, tmp_path, var_dir, monkeypatch, capsys):
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    call_command("publish", project="taste", dataset=1, to=tmp_path / "d")
-    assert (tmp_path / "d" / "README.md").exists()
+    call_command("publish", project="taste", dataset=1, to=tmp_path / "d", licence="CC-BY-4.0")
+    assert "license: cc-by-4.0\n" in (tmp_path / "d" / "README.md").read_text()
+    with pytest.raises(CommandError, match="as the Hub does"):
+        call_command("publish", project="taste", dataset=1, to=tmp_path / "e", licence="mine: all mine")
     (var_dir / "models" / "m").mkdir()
     (var_dir / "models" / "m" / "config.json").write_text("{}")
     make_version(project, directory="models/m")

@@ -63,6 +63,7 @@ TABLE = {
     "data_upload": MANAGES["post"],
     "data_import": MANAGES["get"],
     "data_export": MANAGES["get"],
+    "data_export_card": MANAGES["get"],
     "file_import": MANAGES["get"],
     "file_import_cancel": MANAGES["post"],
     "file_import_go_on": MANAGES["post"],

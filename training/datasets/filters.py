@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from annotate.consensus.triples import Chosen
+from annotate.data.exports import Wanted
 from annotate.models import Project, User
 from annotate.models.project import Consensus
 from annotate.models.scale import Grades, LeastGrade
@@ -85,6 +86,29 @@ class Filters:
             written = {f"comparison__{side}__version": start for side in ("first", "second")} if start else {}
             pairs &= Q(*written.items(), _connector=Q.OR) if written else Q(pk__in=[])
         return Chosen(pairs=pairs, votes=votes, rule=self.consensus)
+
+    def ratings(self, *, start: Version | None) -> Q:
+        """The same conditions for ratings of single answers; their strength is always 1."""
+        found = Q()
+        if self.since:
+            found &= Q(answered_at__gte=_midnight(self.since))
+        if self.until:
+            found &= Q(answered_at__lt=_midnight(self.until + timedelta(days=1)))
+        if self.people:
+            found &= Q(annotator__in=self.people)
+        if self.sources:
+            imports = [int(source[1:]) for source in self.sources if source != GENERATED]
+            found &= (Q(batch=None) if GENERATED in self.sources else Q(pk__in=[])) | Q(batch__number__in=imports)
+        if self.versions:
+            found &= Q(completion__version__number__in=self.versions)
+        if self.fresh:
+            found &= Q(completion__version=start) if start else Q(pk__in=[])
+        return found if self.min_strength == 1 else Q(pk__in=[])
+
+    def wanted(self, *, project: Project, split: str = "", start: Version | None = None) -> Wanted:
+        """The same for an export."""
+        chosen, ratings = self.chosen(project=project, start=start), self.ratings(start=start)
+        return Wanted(split=split, chosen=chosen, ratings=ratings, least=self.min_strength)
 
 
 NO_FILTERS = Filters()

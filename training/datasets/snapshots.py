@@ -19,6 +19,7 @@ from annotate.models import Judgement, Project, User
 from annotate.models.comparison import Purpose
 from annotate.models.project import Consensus
 from annotate.models.prompt import Split
+from training.datasets.cards import CARD_FILE, card_of_dataset
 from training.datasets.filters import NO_FILTERS, Filters
 from training.models import Dataset, Version
 from training.wording import reasons_in_words
@@ -177,6 +178,7 @@ def _record(
         created_by=by,
     )
     _link_judgements(dataset, sorted({pk for triple in settlement.triples for pk in triple.judgement_ids}))
+    (directory / CARD_FILE).write_text(card_of_dataset(dataset), encoding="utf-8")
     return dataset
 
 

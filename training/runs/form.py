@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from django.db.models import Q
 from django.http import QueryDict
 
-from annotate.models import Project, User
-from annotate.models.project import Consensus
-from training.datasets.filters import GENERATED, STRONGEST, FilterError, Filters
+from annotate.models import Project
+from training.datasets.filter_fields import FILTERS, FilterFields
 from training.dpo.config import FIELDS, PRESETS, Hyperparameter, hyperparameters
 from training.form_errors import WithErrorsAtTheFields
 from training.models import Run, Version
@@ -56,7 +54,6 @@ GROUPS = (
         "samples", "sample_tokens", "samples_every",
     )),
 )  # fmt: skip
-FILTERS = ("consensus", "min_strength", "since", "until", "people", "sources", "versions", "fresh")
 
 
 def preset_choices() -> list[tuple[str, str]]:
@@ -72,7 +69,7 @@ class Setting:
     range: str  # "0 to 100", "" where nothing bounds it
 
 
-class TrainForm(WithErrorsAtTheFields, forms.Form):
+class TrainForm(WithErrorsAtTheFields, FilterFields):
     """A preset, where to start, what to train on, and settings that differ from the preset's.
 
     What is left empty follows the preset, or leaves nothing out.
@@ -91,14 +88,6 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
         required=False, min_value=1, max_value=MOST_PROCESSES, label="Processes",
         help_text="That train together on the worker's host, one for each GPU; 1 if empty.",
     )  # fmt: skip
-    consensus = forms.ChoiceField(required=False, label="From judgements to triples")
-    min_strength = forms.TypedChoiceField(required=False, coerce=int, empty_value=None, label="Least strength")
-    since = forms.DateField(required=False, label="Judged from", widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(required=False, label="Judged until", widget=forms.DateInput(attrs={"type": "date"}))
-    people = forms.MultipleChoiceField(required=False, label="Only judgements of")
-    sources = forms.MultipleChoiceField(required=False, label="Only pairs from")
-    versions = forms.MultipleChoiceField(required=False, label="Only pairs written by")
-    fresh = forms.BooleanField(required=False, label="Leave stale pairs out")
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **{"initial": {"preset": project.preset}} | kwargs)
@@ -108,25 +97,10 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
             self.fields[name].queryset = Version.objects.of(project).trainable()
             weights = [(v.pk, f"{v}: {v.name}") for v in versions if not v.is_endpoint]
             self.fields[name].choices = [("", self.fields[name].empty_label), *weights]
-        self._offer_filters(versions)
+        self.offer_filters(project, versions)
         for setting in hyperparameters():
             self.fields[setting.name] = _field(setting)
-        for name in ("since", "until", "processes", "consensus", "min_strength"):
-            self.fields[name].widget.attrs.setdefault("autocomplete", "off")
-
-    def _offer_filters(self, versions: list[Version]) -> None:
-        project, offered = self.project, self.fields
-        rule = Consensus(project.consensus).label.partition(":")[0].lower()
-        offered["consensus"].choices = [("", f"The project's rule ({rule})"), *Consensus.choices]
-        strengths = [(n, f"{n} of {STRONGEST}") for n in range(2, STRONGEST + 1)]
-        offered["min_strength"].choices = [("", "Every strength"), *strengths]
-        people = User.objects.filter(Q(memberships__project=project) | Q(judgements__comparison__project=project)).distinct()
-        offered["people"].choices = [(str(user.pk), user.get_full_name()) for user in people.order_by("username")]
-        imports = project.imports.filter(undone_at=None).order_by("number").values_list("number", "file_name")
-        offered["sources"].choices = [(GENERATED, "Generated here"), *((f"i{n}", f"Import {n}: {name}") for n, name in imports)]
-        offered["versions"].choices = [(str(version.number), f"{version}: {version.name}") for version in versions]
-        for name in ("people", "sources", "versions"):
-            offered[name].widget = forms.SelectMultiple(choices=offered[name].choices, attrs={"size": 4})
+        self.fields["processes"].widget.attrs.setdefault("autocomplete", "off")
 
     # -- what the template shows -----------------------------------------------------------------------------
 
@@ -137,10 +111,6 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
             {"name": name, "label": label, "help": PRESETS[name].help, "checked": name == chosen}
             for name, label in preset_choices()
         ]
-
-    @property
-    def choosers(self) -> list[forms.BoundField]:
-        return [self[name] for name in ("people", "sources", "versions")]
 
     @property
     def starts(self) -> list[forms.BoundField]:
@@ -164,23 +134,10 @@ class TrainForm(WithErrorsAtTheFields, forms.Form):
         folded = [setting.field for _, settings in self.groups for setting in settings]
         return any(field.errors or field.value() not in (None, "") for field in folded) or bool(self["processes"].value())
 
-    @property
-    def filters_are_open(self) -> bool:
-        return any(self[name].errors or self[name].value() for name in FILTERS)
-
     def _setting(self, name: str) -> Setting:
         return Setting(self[name], _as_preset(name), _range(name))
 
     # -- what it gives ---------------------------------------------------------------------------------------
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        try:
-            cleaned["filters"] = Filters.read({name: cleaned.get(name) for name in FILTERS}, project=self.project)
-        except FilterError as error:
-            for name, message in error.fields.items():
-                self.add_error(name, message)
-        return cleaned
 
     @property
     def overrides(self) -> dict[str, float | int | str | bool]:

@@ -1,34 +1,22 @@
 """The data page: what came in as files and what is on its way, prompts, and exports. For those who manage the project."""
 
-from django import forms
 from django.contrib import messages
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
-from annotate.data.exports import stream_preferences
 from annotate.data.prompts import ImportReport, import_prompts
 from annotate.formats.files import FileBroken
-from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS
-from annotate.models.prompt import Split
+from annotate.formats.registry import READERS
 from annotate.text.counting import counted
 from annotate.text.typed import storable
+from training.datasets.export_form import ExportForm
 from training.imports.forms import PromptsForm, UploadForm
 from training.models.job import JobState
 
 SHOWN_IMPORTS = 50
-
-
-class ExportForm(forms.Form):
-    format = forms.ChoiceField(
-        choices=[
-            ("Triples, by consensus", [(name, name) for name in TRIPLE_WRITERS]),
-            ("Every judgement", [(name, name) for name in JUDGEMENT_WRITERS]),
-        ]
-    )
-    split = forms.ChoiceField(choices=[("", "Both"), *Split.choices], required=False, label="Prompts")
 
 
 @require_safe
@@ -61,23 +49,6 @@ def data_prompts(request: ProjectRequest) -> HttpResponse:
     return render_data(request, refused=report) if report.refused_count else redirect("data", request.project.slug)
 
 
-@require_GET
-@project_view(may="may_manage")
-def data_export(request: ProjectRequest) -> HttpResponse:
-    """A download, written while it is read."""
-    form = ExportForm(request.GET)
-    if not form.is_valid():
-        return render_data(request, export=form, status=422)
-    format, split = form.cleaned_data["format"], form.cleaned_data["split"]
-    answer = StreamingHttpResponse(
-        stream_preferences(project=request.project, format=format, split=split), content_type="application/octet-stream"
-    )
-    suffix = "json" if format == "label-studio" else "jsonl"
-    name = "-".join(part for part in (request.project.slug, format, split) if part)
-    answer["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
-    return answer
-
-
 def render_data(
     request: ProjectRequest,
     *,
@@ -92,7 +63,7 @@ def render_data(
         "form": upload or UploadForm(),
         "prompts": prompts or PromptsForm(),
         "refused": refused,
-        "export": export or ExportForm(),
+        "export": export or ExportForm(project=request.project),
         "imports": request.project.imports.select_related("by").order_by("-number")[:SHOWN_IMPORTS],
         "on_their_way": files.filter(state__in=[JobState.QUEUED, JobState.RUNNING, JobState.FAILED], batch__undone_at=None)
         .select_related("by")

@@ -12,9 +12,12 @@ from annotate.data.exports import FORMATS, ExportReport, export_preferences, ope
 from annotate.formats import llama_factory
 from annotate.models import Project
 from annotate.models.prompt import Split
+from training.datasets.cards import NoLicence, card_of_export, check_licence
+from training.datasets.filters import FilterError, Filters
 from training.datasets.snapshots import NothingToTrainOn, create_dataset
-from training.management.arguments import find_project
+from training.management.arguments import add_filters, find_project, read_filters
 from training.models import Dataset
+from training.versions.registry import serving_version
 
 DATASET_INFO = "dataset_info.json"
 
@@ -29,18 +32,27 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--format", choices=FORMATS, help="Write a file in this format, and record no dataset.")
         parser.add_argument("--split", choices=Split.values, help="With --format: only these prompts. Without: both.")
-        parser.add_argument("--output", type=Path, metavar="FILE", help="Where to; .gz and .zst are compressed.")
+        parser.add_argument(
+            "--output", type=Path, metavar="FILE", help="Where to; .gz and .zst are compressed. A card comes along."
+        )
+        parser.add_argument("--licence", default="", metavar="NAME", help="For the card: cc-by-4.0, mit, ….")
+        add_filters(parser)
 
     def handle(
         self, *, project: str, output: Path | None, format: str | None = None, split: str | None = None, **options: Any
     ) -> None:
+        found = find_project(project)
+        try:
+            filters, licence = read_filters(found, options), check_licence(options.get("licence") or "")
+        except (FilterError, NoLicence) as error:
+            raise CommandError(str(error)) from error
         if format:
-            self.write_file(find_project(project), format, split or "", output)
+            self.write_file(found, format, split or "", output, filters, licence)
             return
         if split:
             raise CommandError("A dataset holds both splits. Name a --format along with --split.")
         try:
-            dataset = create_dataset(project=find_project(project))
+            dataset = create_dataset(project=found, filters=filters, start=serving_version(found))
         except NothingToTrainOn as error:
             raise CommandError(str(error)) from error
         self.report(dataset)
@@ -51,15 +63,21 @@ class Command(BaseCommand):
                 raise cannot_write(output, error) from error
             self.stdout.write(f"{output}: a copy of train.jsonl")
 
-    def write_file(self, project: Project, format: str, split: str, output: Path | None) -> None:
+    def write_file(self, project: Project, format: str, split: str, output: Path | None, filters: Filters, licence: str) -> None:
+        wanted = filters.wanted(project=project, split=split, start=serving_version(project))
         if output is None:
-            self.summarise(export_preferences(project=project, format=format, split=split, stream=sys.stdout), format)
+            self.summarise(export_preferences(project=project, format=format, wanted=wanted, stream=sys.stdout), format)
             return
         partial = output.with_name(f".{output.name}.partial")
         try:
             with partial.open("wb") as file, open_compressed(file, output.name) as stream:
-                report = export_preferences(project=project, format=format, split=split, stream=stream)
+                report = export_preferences(project=project, format=format, wanted=wanted, stream=stream)
             partial.replace(output)
+            card = card_of_export(
+                project=project, format=format, file_name=output.name, filters=filters, wanted=wanted, report=report,
+                licence=licence,
+            )  # fmt: skip
+            output.with_name(f"{output.name.partition('.')[0]}.card.md").write_text(card, encoding="utf-8")
             if format == "llama-factory":
                 self.stderr.write(f"{add_dataset_info(output)}: names the file")
         except OSError as error:

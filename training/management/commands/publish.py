@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import Project
+from training.datasets.cards import NoLicence, check_licence
 from training.versions.publishing import PublishError, directory_of, push_directory, write_dataset_directory
 
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         what.add_argument("--version-number", type=int, metavar="NUMBER", help="The number of a version.")
         parser.add_argument("--to", type=Path, metavar="DIRECTORY", help="Write it there.")
         parser.add_argument("--push", metavar="OWNER/NAME", help="Upload it to this repository of the Hub.")
+        parser.add_argument("--licence", default="", metavar="NAME", help="Of a dataset, for its card: cc-by-4.0, mit, ….")
         parser.add_argument("--public", action="store_true", help="A repository that is made now can be seen by everybody.")
 
     def handle(self, *, project: str, to: Path | None, push: str | None, **options: Any) -> None:
@@ -40,7 +42,7 @@ class Command(BaseCommand):
                         directory=directory, repository=push, kind=kind, token=token, private=not options["public"]
                     )
                     self.stdout.write(f"Pushed to {url}")
-            except PublishError as error:
+            except (PublishError, NoLicence) as error:
                 raise CommandError(str(error)) from None
         if to:
             self.stdout.write(f"Written to {to}")
@@ -50,7 +52,8 @@ class Command(BaseCommand):
             dataset = project.datasets.filter(number=options["dataset"]).first()
             if dataset is None:
                 raise PublishError(f"There is no dataset {options['dataset']} in this project.")
-            return write_dataset_directory(dataset=dataset, directory=to or scratch)
+            licence = check_licence(options["licence"])
+            return write_dataset_directory(dataset=dataset, directory=to or scratch, licence=licence)
         version = project.versions.filter(number=options["version_number"]).first()
         if version is None:
             raise PublishError(f"There is no version {options['version_number']} in this project.")

@@ -10,10 +10,10 @@ from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
 from annotate.models import Project
-from training.datasets.filters import FilterError, Filters
+from training.datasets.filters import FilterError
 from training.datasets.snapshots import NothingToTrainOn
 from training.dpo.errors import ConfigError
-from training.management.arguments import find_project
+from training.management.arguments import add_filters, find_project, read_filters
 from training.models import Run, Version
 from training.models.job import JobState
 from training.runs.ordering import Order, Plan, plan_run, start_run
@@ -46,15 +46,7 @@ class Command(BaseCommand):
         parser.add_argument("--parent", metavar="VERSION", help="Where it starts: v3 or 3; the serving version if not given.")
         parser.add_argument("--reference", metavar="VERSION", help="π_ref; the parent if not given.")
         parser.add_argument("--processes", type=int, default=1, metavar="N", help="That train together (default: 1).")
-        filters = parser.add_argument_group("filters", "Only these judged pairs; all if none is given.")
-        filters.add_argument("--consensus", metavar="RULE", help="The project's if not given.")
-        filters.add_argument("--min-strength", type=int, metavar="N", help="Least strength of a triple.")
-        filters.add_argument("--since", metavar="DAY", help="Judged on this day (2026-01-31) or later.")
-        filters.add_argument("--until", metavar="DAY", help="Judged on this day or before.")
-        filters.add_argument("--person", action="append", metavar="NAME", dest="people", help="Only their judgements.")
-        filters.add_argument("--source", action="append", metavar="SOURCE", dest="sources", help="generated, or i3 for import 3.")
-        filters.add_argument("--by-version", action="append", metavar="VERSION", dest="versions", help="Both answers by these.")
-        filters.add_argument("--fresh", action="store_true", help="An answer at least is by the version it starts from.")
+        add_filters(parser)
         parser.add_argument("--dry-run", action="store_true", help="Only tell what would happen.")
         parser.add_argument("--wait", action="store_true", help="Show its progress until it is over.")
 
@@ -74,13 +66,12 @@ class Command(BaseCommand):
             self.wait(run)
 
     def order(self, project: Project, options: dict[str, Any]) -> Order:
-        names = ("consensus", "min_strength", "since", "until", "people", "sources", "versions", "fresh")
         return Order(
             preset=options.get("preset") or "",
             overrides=dict(options.get("overrides") or []),
             parent=find_version(project, options.get("parent")),
             reference=find_version(project, options.get("reference")),
-            filters=Filters.read({name: options.get(name) or None for name in names}, project=project),
+            filters=read_filters(project, options),
             processes=options.get("processes") or 1,
         )
 
