@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Case, Exists, OuterRef, Q, When
 
 from annotate.consensus.exclusions import excluded_people
+from annotate.consensus.singles import Single
 from annotate.consensus.verdicts import RULES, WAITS, Made, NoTriple, Rule, Verdict, Vote, by_reliability, settled
 from annotate.models import Decision, Judgement, Project
 from annotate.models.comparison import ComparisonState, Purpose
@@ -55,6 +56,7 @@ class Settlement:
     rule: str
     triples: list[Triple]
     counts: dict[str, int]
+    singles: list[Single] = field(default_factory=list)  # where they were asked for
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,19 @@ def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
     return lambda votes: by_reliability(votes, estimate, project.confidence_bar)
 
 
-def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False) -> Settlement:
+def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False, with_singles: bool = False) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Four queries.
 
-    With `fresh`, the rule “by reliability” estimates anew if judgements came since it last did.
+    `with_singles`, both answers of a comparison of which consensus says that both are bad are kept one by one. With `fresh`,
+    the rule “by reliability” estimates anew if judgements came since it last did.
     """
     chosen = _without_the_excluded(chosen, project)
     counts = Counter(dict.fromkeys(NoTriple, 0))
-    triples = list(_read_triples(project, counts, chosen, fresh))
+    singles: list[Single] = []
+    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
     rule = chosen.rule or project.consensus
-    return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()})
+    return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()}, singles=singles)
 
 
 def read_triples(
@@ -103,7 +107,9 @@ def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
     return replace(chosen, votes=chosen.votes & ~Q(annotator__in=people)) if people else chosen
 
 
-def _read_triples(project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool) -> Iterator[Triple]:
+def _read_triples(
+    project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool, singles: list[Single] | None = None
+) -> Iterator[Triple]:
     name = chosen.rule or project.consensus
     rule = rule_of(project, name, fresh=fresh)
     settlements = _read_settlements(project)
@@ -114,6 +120,8 @@ def _read_triples(project: Project, counts: Counter[NoTriple], chosen: Chosen, f
         made = _judge_comparison(row, votes, rule, settlement, waits=name in WAITS, least_grade=project.least_grade)
         if isinstance(made, NoTriple):
             counts[made] += 1
+            if made == NoTriple.BOTH_BAD and singles is not None:
+                singles += _both_bad(row, votes)
         else:
             for verdict in made:
                 yield from _triples(row, verdict, settlement)
@@ -178,6 +186,13 @@ def _judge_comparison(
     if row["first"].strip() == row["second"].strip():
         return NoTriple.IDENTICAL
     return [verdict for verdict in made if verdict.rank >= least_grade] or NoTriple.WEAK
+
+
+def _both_bad(row: dict[str, Any], votes: list[Vote]) -> Iterator[Single]:
+    said_so = tuple(vote.judgement_id for vote in votes if vote.outcome == Outcome.BOTH_BAD)
+    for side in ("first", "second"):
+        cut = row[f"{side}_finish"] == FinishReason.LENGTH
+        yield Single(row["messages"], row[side], False, Split(row["split"]), cut, judgement_ids=said_so)
 
 
 def _triples(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) -> Iterator[Triple]:

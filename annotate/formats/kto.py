@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotate.consensus.judged import JudgedComparison
+from annotate.consensus.singles import Single
 from annotate.judging.ratings import RatedAnswer
 
 from ..models.judgement import Outcome
@@ -54,6 +55,18 @@ def rows_of(comparison: JudgedComparison | RatedAnswer) -> Iterator[dict[str, An
                 "strength": answer.strength,
                 "annotator": answer.annotator,
             }
+
+
+def row_of_single(single: Single) -> dict[str, Any]:
+    """What the trainer reads beside triples: `completion_truncated` as in trl.py, and what it was made from."""
+    return {
+        "prompt": single.prompt,
+        "completion": [{"role": "assistant", "content": single.text}],
+        "label": single.good,
+        "completion_truncated": single.truncated,
+        "judgements": list(single.judgement_ids),
+        "ratings": list(single.rating_ids),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def test_a_dataset_becomes_a_directory_with_its_card(dataset, tmp_path):
     ]  # fmt: skip
     card = (directory / "README.md").read_text()
     assert (
-        card.startswith("---\nconfigs:")
+        card.startswith("---\npretty_name:")
         and "| train | 2 |" in card
         and "license: unknown" in card
         and "| test | 1 |" in card

@@ -39,6 +39,7 @@ class Filters:
     sources: tuple[str, ...] = ()  # GENERATED, "i3"
     versions: tuple[int, ...] = ()  # numbers: both answers were written by one of these
     fresh: bool = False  # an answer at least was written by the version that training starts from
+    unpaired: bool = False  # with answers that are good or bad by themselves, for the loss kto
 
     @classmethod
     def read(cls, given: Mapping[str, Any], *, project: Project) -> "Filters":
@@ -133,6 +134,8 @@ def filters_in_words(kept: Mapping[str, Any], *, names: Mapping[int, str]) -> li
         told.append(("Sources", ", ".join("generated here" if each == GENERATED else f"import {each}" for each in sources)))
     if versions := kept.get("versions"):
         told.append(("Written by", ", ".join(f"v{number}" for number in versions)))
+    if kept.get("unpaired"):
+        told.append(("Single answers", f"{kept.get('singles', 0):,}, rated by themselves or both bad, beside the pairs"))
     if kept.get("fresh"):
         told.append(("Stale pairs", f"left out: an answer at least is by v{kept.get('start', '?')}, from which it started"))
     return told
@@ -190,7 +193,7 @@ def _among(known: list[str], asked: list[str], noun: str) -> tuple[str, ...]:
     return tuple(each for each in known if each in set(asked))
 
 
-def _fresh(value: Any, project: Project) -> bool:
+def _yes_or_no(value: Any, project: Project) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false.")
     return value
@@ -216,5 +219,6 @@ _READ = {
     "people": _people,
     "sources": _sources,
     "versions": _versions,
-    "fresh": _fresh,
+    "fresh": _yes_or_no,
+    "unpaired": _yes_or_no,
 }

@@ -1,6 +1,7 @@
 """Datasets: what has been judged so far, as files that never change."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections import Counter
@@ -13,8 +14,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from annotate.consensus.exclusions import excluded_people
+from annotate.consensus.singles import Single, read_rated
 from annotate.consensus.triples import Settlement, Triple, settle
-from annotate.formats import trl
+from annotate.formats import kto, trl
 from annotate.models import Judgement, Project, User
 from annotate.models.comparison import Purpose
 from annotate.models.project import Consensus
@@ -47,7 +49,7 @@ class Size:
 class Preview:
     """What a dataset made now would hold."""
 
-    train: int
+    train: int  # triples, and single answers where they count
     heldout: int
     new: int  # of those that would train, with a judgement that the dataset asked about does not hold
     without: dict[str, int]  # comparisons that give no triple, by reason
@@ -55,6 +57,8 @@ class Preview:
     other: dict[str, int] = field(default_factory=dict)  # judged comparisons of other purposes, which never train
     size: Size = Size()  # of those that would train
     size_heldout: Size = Size()
+    singles: int = 0  # of those that would train: answers by themselves
+    singles_heldout: int = 0
 
     @property
     def few(self) -> str:
@@ -72,20 +76,29 @@ def preview_dataset(
 
 
 def preview_of(settlement: Settlement, *, project: Project, since: Dataset | None = None) -> Preview:
-    training = [triple for triple in settlement.triples if triple.split == Split.TRAIN]
+    rows = [*settlement.triples, *settlement.singles]
+    training = [row for row in rows if row.split == Split.TRAIN]
     known = _judgements_in(since) if since else frozenset()
     judged = _judged_by_purpose(project)
     looked_at = len({triple.comparison_id for triple in settlement.triples}) + sum(settlement.counts.values())
     return Preview(
         train=len(training),
-        heldout=len(settlement.triples) - len(training),
-        new=sum(not known.issuperset(triple.judgement_ids) for triple in training),
+        heldout=len(rows) - len(training),
+        new=sum(_is_new(row, known, since) for row in training),
         without=dict(settlement.counts),
         left_out=max(0, judged.pop(Purpose.TRAIN, 0) - looked_at),
         other=judged,
         size=size_of(training),
-        size_heldout=size_of([triple for triple in settlement.triples if triple.split != Split.TRAIN]),
+        size_heldout=size_of([row for row in rows if row.split != Split.TRAIN]),
+        singles=sum(single.split == Split.TRAIN for single in settlement.singles),
+        singles_heldout=sum(single.split != Split.TRAIN for single in settlement.singles),
     )
+
+
+def _is_new(row: Triple | Single, known: frozenset[int], since: Dataset | None) -> bool:
+    if isinstance(row, Single) and row.said_at:
+        return since is None or row.said_at > since.created_at
+    return not known.issuperset(row.judgement_ids)
 
 
 def settle_filtered(*, project: Project, filters: Filters, start: Version | None, fresh: bool = False) -> Settlement:
@@ -93,16 +106,19 @@ def settle_filtered(*, project: Project, filters: Filters, start: Version | None
 
     With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now.
     """
-    settlement = settle(project=project, chosen=filters.chosen(project=project, start=start), fresh=fresh)
+    chosen = filters.chosen(project=project, start=start)
+    settlement = settle(project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired)
     if filters.min_strength == 1:
-        return settlement
+        rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired else ()
+        return replace(settlement, singles=[*settlement.singles, *rated])
     strong = [triple for triple in settlement.triples if triple.strength >= filters.min_strength]
     weak = settlement.counts["weak"]  # for the project's least grade
     kept, all_of_them = ({triple.comparison_id for triple in triples} for triples in (strong, settlement.triples))
-    return replace(settlement, triples=strong, counts=settlement.counts | {"weak": weak + len(all_of_them - kept)})
+    counts = settlement.counts | {"weak": weak + len(all_of_them - kept)}
+    return replace(settlement, triples=strong, counts=counts, singles=[])  # which have no strength
 
 
-def size_of(triples: Sequence[Triple]) -> Size:
+def size_of(triples: Sequence[Triple | Single]) -> Size:
     prompts = [sum(len(message["content"]) for message in triple.prompt) for triple in triples]
     answers = [len(triple.chosen) + len(triple.rejected) for triple in triples]
     longest = max((one + both for one, both in zip(prompts, answers, strict=True)), default=0)
@@ -134,7 +150,7 @@ def create_dataset(
     that is known already.
     """
     settlement = settlement or settle_filtered(project=project, filters=filters, start=start, fresh=True)
-    if not settlement.triples:
+    if not (settlement.triples or settlement.singles):
         raise NothingToTrainOn(_why_nothing(settlement))
     project_dir = settings.DATASETS_DIR / project.slug
     partial = project_dir / f".partial-{os.getpid()}-{id(settlement)}"
@@ -143,6 +159,8 @@ def create_dataset(
     try:
         hashes = {split: _write(partial / name, settlement, split) for split, name in FILES.items()}
         kept = filters.as_json() | _how(project, settlement) | ({"start": start.number} if filters.fresh and start else {})
+        if filters.unpaired:
+            kept["singles"] = len(settlement.singles)
         if excluded := excluded_people(project):
             kept["people_left_out"] = len(excluded)
         return _record(project, by, settlement, partial, hashes, kept)
@@ -164,7 +182,8 @@ def _record(
     if directory.exists():  # left by a crash before its row was written
         shutil.rmtree(directory)
     partial.rename(directory)
-    counted = {split: sum(triple.split == split for triple in settlement.triples) for split in FILES}
+    rows = [*settlement.triples, *settlement.singles]
+    counted = {split: sum(row.split == split for row in rows) for split in FILES}
     dataset = Dataset.objects.create(
         project=project,
         number=number,
@@ -177,7 +196,7 @@ def _record(
         filters=filters,
         created_by=by,
     )
-    _link_judgements(dataset, sorted({pk for triple in settlement.triples for pk in triple.judgement_ids}))
+    _link_judgements(dataset, sorted({pk for row in rows for pk in row.judgement_ids}))
     (directory / CARD_FILE).write_text(card_of_dataset(dataset), encoding="utf-8")
     return dataset
 
@@ -201,9 +220,12 @@ def _link_judgements(dataset: Dataset, judgement_ids: Sequence[int]) -> None:
 
 
 def _write(path: Path, settlement: Settlement, split: Split) -> str:
-    """The triples of one split, flushed to disk and read-only. Returns the file's SHA-256."""
+    """The triples and then the single answers of one split, flushed to disk and read-only. Returns the file's SHA-256."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         trl.write((triple for triple in settlement.triples if triple.split == split), file)
+        for single in settlement.singles:
+            if single.split == split:
+                file.write(json.dumps(kto.row_of_single(single), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     path.chmod(0o444)

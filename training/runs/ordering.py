@@ -1,7 +1,7 @@
 """Runs: asking for one, ending it, going on with it. The work is done in `training.runs.supervision`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +24,7 @@ __all__ = [
     "ConfigError", "NothingToTrainOn", "Order", "RunRefused", "cancel_run", "config_of", "plan_run", "resume_run", "start_run",
 ]  # fmt: skip
 MOST_PROCESSES = 64
+SINGLES_TRAIN = "kto"  # the loss that learns from ratings and both-bad pairs, too
 
 
 class RunRefused(NothingToTrainOn):
@@ -55,7 +56,7 @@ class Plan:
 def plan_run(*, project: Project, order: Order) -> Plan:
     """What `order` would train on and take. Raises RunRefused (no version serves) or ConfigError."""
     checked = _checked(project, order)
-    preview = kept_preview(project=project, filters=order.filters, start=checked.parent)
+    preview = kept_preview(project=project, filters=checked.filters, start=checked.parent)
     return Plan(preview, _estimate(project, order, checked, preview), checked.parent, checked.reference)
 
 
@@ -65,6 +66,7 @@ class _Checked:
     reference: Version
     asked: dict[str, Any]
     config: Config
+    filters: Filters  # with single answers if the loss learns from them
 
 
 def _checked(project: Project, order: Order) -> _Checked:
@@ -77,7 +79,8 @@ def _checked(project: Project, order: Order) -> _Checked:
     if not 1 <= order.processes <= MOST_PROCESSES:
         raise RunRefused(f"A run takes 1 to {MOST_PROCESSES} processes, not {order.processes}.")
     asked = {"preset": order.preset or project.preset, "overrides": dict(order.overrides or {})}
-    return _Checked(parent, reference, asked, _check(asked, own_reference=reference != parent))
+    config = _check(asked, own_reference=reference != parent)
+    return _Checked(parent, reference, asked, config, replace(order.filters, unpaired=config.loss == SINGLES_TRAIN))
 
 
 def _estimate(project: Project, order: Order, checked: _Checked, preview: Preview) -> Estimate:
@@ -95,8 +98,8 @@ def start_run(
     order = order or Order(**asked)
     _refuse_second(project, beside_others)
     checked = _checked(project, order)
-    settlement = settle_filtered(project=project, filters=order.filters, start=checked.parent, fresh=True)
-    dataset = create_dataset(project=project, by=by, filters=order.filters, start=checked.parent, settlement=settlement)
+    settlement = settle_filtered(project=project, filters=checked.filters, start=checked.parent, fresh=True)
+    dataset = create_dataset(project=project, by=by, filters=checked.filters, start=checked.parent, settlement=settlement)
     if not dataset.train_count:
         raise NothingToTrainOn(
             f"All {dataset.heldout_count} decided pairs belong to held-out prompts, which never train. Judge some more."
