@@ -34,7 +34,9 @@ class EvaluationForm(WithErrorsAtTheFields, forms.Form):
     promotes = forms.BooleanField(required=False, label="Make it serve when it passes")
 
     def __init__(self, *args: Any, candidate: Version, opponent: Version | None, serves: bool, **kwargs: Any) -> None:
-        initial = {"opponent": opponent, "prompts": candidate.project.evaluation_prompts, "best_of": 1}
+        heldout = candidate.project.prompts.heldout().count()
+        prompts = min(candidate.project.evaluation_prompts, heldout) or candidate.project.evaluation_prompts
+        initial = {"opponent": opponent, "prompts": prompts, "best_of": 1}
         super().__init__(*args, **{"initial": initial, "auto_id": "id_evaluation_%s"} | kwargs)
         others = Version.objects.of(candidate.project)
         if serves:

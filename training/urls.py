@@ -66,6 +66,7 @@ urlpatterns = [
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/serve/", endpoints.endpoint_serve, name="endpoint_serve"),
     path("projects/<slug:slug>/endpoints/<int:endpoint_id>/remove/", endpoints.endpoint_remove, name="endpoint_remove"),
     path("projects/<slug:slug>/versions/<int:number>/evaluate/", versions.version_evaluate, name="version_evaluate"),
+    path("projects/<slug:slug>/versions/<int:number>/best-of/", versions.version_best_of, name="version_best_of"),
     path("projects/<slug:slug>/versions/<int:number>/score/", versions.version_score, name="version_score"),
     path("projects/<slug:slug>/evaluations/", evaluations.evaluations, name="evaluations"),
     path("projects/<slug:slug>/evaluations/<int:number>/", evaluations.evaluation, name="evaluation"),

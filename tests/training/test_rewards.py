@@ -37,6 +37,23 @@ def score(version: Version, comparison: Comparison, margin: float) -> Score:
     return Score.objects.create(version=version, comparison=comparison, first_reward=margin, second_reward=0.0)
 
 
+def test_a_version_that_serves_no_longer_scores_nothing_by_itself(project, version, annotator, manager, monkeypatch) -> None:
+    """A scoring that waited while another version was promoted must not keep the worker from what is asked for."""
+    from training.rewards import scoring as scorings
+
+    builders.make_comparison(project)
+    looked: list[int] = []
+    monkeypatch.setattr(scorings, "_run_scorer", lambda *given: looked.append(given[0].pk))
+    waiting = start_scoring(version=version)
+    promote(version=version.parent)
+    scorings.run_scoring(waiting.pk)
+    waiting.refresh_from_db()
+    assert waiting.state == JobState.DONE and not looked and not Score.objects.exists()
+    asked = start_scoring(version=version, by=manager)
+    scorings.run_scoring(asked.pk)
+    assert looked == [asked.pk]
+
+
 # -- what is scored ----------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,7 @@ TABLE = {
     "endpoint_serve": MANAGES["post"],
     "endpoint_remove": MANAGES["post"],
     "version_evaluate": MANAGES["post"],
+    "version_best_of": MANAGES["post"],
     "version_score": MANAGES["post"],
     "evaluations": LOOKS,
     "evaluation": LOOKS,

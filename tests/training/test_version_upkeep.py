@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.builders import make_project, make_version
+from tests.builders import make_comparison, make_completion, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_trained
 from training.models import Version, VersionAlias
 from training.runs.ordering import Order, RunRefused, plan_run
@@ -191,6 +191,24 @@ def test_a_versions_judgements_come_in_pages_of_flat_cost(as_manager, trained, c
     assert again == number and rest.count("/judged/") == 5 and "Older" not in rest
     assert as_manager.get(VERSIONS + "1/judgements/", {"before": "x" * 99}).status_code == 200
     assert as_manager.get(VERSIONS + "0/judgements/").status_code == 302
+
+
+def test_a_version_leads_to_the_judgements_of_what_it_wrote(as_manager, client, viewer, project, annotator, base, trained):
+    """Of a base model, too; on whichever side its answer stands."""
+    mine, other = make_prompt(project), make_prompt(project)
+    first, second = make_completion(mine, "It is blue.", version=base), make_completion(mine, "It is red.", version=trained)
+    judged = make_judgement(project, annotator, prompt=mine, first=first, second=second)
+    make_judgement(project, annotator, prompt=other, version=trained)
+    make_comparison(project, make_prompt(project), version=base)
+    page = as_manager.get(VERSIONS + "0/").content.decode()
+    assert "answers of 2 pairs, 1 of them judged" in page
+    page = as_manager.get(VERSIONS + "0/judgements/", {"of": "answers"}).content.decode()
+    assert page.count("/judged/") == 1 and f"/judged/{judged.comparison_id}/" in page
+    page = as_manager.get(VERSIONS + "1/judgements/", {"of": "answers"}).content.decode()
+    assert page.count("/judged/") == 2 and "anna" in page
+    client.force_login(viewer, "django.contrib.auth.backends.ModelBackend")
+    page = client.get(VERSIONS + "1/judgements/", {"of": "answers"}).content.decode()
+    assert "anna" not in page and "annotator " in page and "/judged/" not in page
 
 
 def test_a_viewer_sees_pseudonyms(client, viewer, trained, clicks):

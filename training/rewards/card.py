@@ -20,6 +20,7 @@ def reward_card(version: Version) -> dict[str, Any]:
     return {
         "reward_card": {
             "newest": newest,
+            "at_work": newest is not None and not newest.is_over,
             "done": done,
             "unscored": unscored(version).order_by()[:MOST_COUNTED].count(),
             "many": MOST_COUNTED,

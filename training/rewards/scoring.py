@@ -19,12 +19,13 @@ from annotate.models import Comparison
 from annotate.models.completion import FinishReason
 from training.models import Score, Scoring
 from training.rewards.implicit import figures_of_rewards, follow_rewards, has_rewards, unscored
+from training.versions.registry import serving_version
 from training.worker import jobs
 from training.worker.seeing_through import see_through
 from training.worker.stopping import Interrupted, WorkFailed
 
 MOST = 5000  # pairs of a job that somebody asked for
-BY_ITSELF = 200  # … and of one that nobody did: annotators and runs must not wait long for the worker
+BY_ITSELF = 64  # … and of one that nobody did: annotators and runs must not wait long for the worker
 ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
 LOOK_SECONDS = 0.25
 SCORER = (sys.executable, "-m", "training.dpo", "score")
@@ -43,7 +44,7 @@ def score_comparisons(*, scoring: Scoring, check: Callable[[], None] = lambda: N
     version = scoring.version
     if not has_rewards(version):
         raise WorkFailed(f"{version} has no reference to be measured against.")
-    chosen = list(unscored(version).values_list("pk", flat=True)[: MOST if scoring.started_by_id else BY_ITSELF])
+    chosen = list(unscored(version).values_list("pk", flat=True)[: _most(scoring)])
     jobs.heartbeat(job=scoring, total=len(chosen))
     if chosen:
         directory = settings.VAR_DIR / "scores" / str(scoring.pk)
@@ -57,6 +58,13 @@ def score_comparisons(*, scoring: Scoring, check: Callable[[], None] = lambda: N
             shutil.rmtree(directory, ignore_errors=True)
     jobs.finish(job=scoring, progress=scoring.total, figures=figures_of_rewards(version))
     follow_rewards(project=scoring.project)
+
+
+def _most(scoring: Scoring) -> int:
+    """None of a version that another has replaced while the scoring waited, unless somebody asked for it."""
+    if scoring.started_by_id:
+        return MOST
+    return BY_ITSELF if serving_version(scoring.project) == scoring.version else 0
 
 
 def write_pairs(pks: Sequence[int], path: Path) -> int:

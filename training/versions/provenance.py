@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Prefetch
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from annotate.consensus.judged import pseudonym
 from annotate.models import Comparison, Judgement, Project, User
@@ -48,16 +48,46 @@ def people_of(dataset: Dataset, *, names: bool) -> list[Person]:
     return [Person(pk, called[pk], number) for pk, number in counted]
 
 
+@dataclass(frozen=True)
+class Written:
+    """Pairs in which an answer of a version stands."""
+
+    pairs: int
+    judged: int
+
+
+def pairs_written_by(version: Version) -> Written:
+    found = _pairs_with_answers_of(version)
+    return Written(found.count(), found.filter(judgements__isnull=False).distinct().count())
+
+
+def _pairs_with_answers_of(version: Version) -> QuerySet[Comparison]:
+    own = version.completions.values("pk")
+    return Comparison.objects.filter(Q(first__in=own) | Q(second__in=own), project=version.project_id)
+
+
+def judgements_of_answers(version: Version, *, names: bool, before: int | None = None) -> Clicks:
+    """Those of pairs in which an answer of the version stands, newest first."""
+    found = Judgement.objects.standing().filter(comparison__in=_pairs_with_answers_of(version).values("pk"))
+    if before is not None:
+        found = found.filter(pk__lt=before)
+    return _clicks(version.project, list(found.order_by("-pk").values_list("pk", flat=True)[: AT_ONCE + 1]), names=names)
+
+
 def judgements_in(dataset: Dataset, *, names: bool, before: int | None = None) -> Clicks:
     """Those of the dataset, newest first. The cost of a page is flat: the link table's index gives the next AT_ONCE."""
     links = Dataset.judgements.through.objects.filter(dataset=dataset).order_by("-judgement_id")
     if before is not None:
         links = links.filter(judgement_id__lt=before)
-    ids = list(links.values_list("judgement_id", flat=True)[: AT_ONCE + 1])
+    return _clicks(dataset.project, list(links.values_list("judgement_id", flat=True)[: AT_ONCE + 1]), names=names)
+
+
+def _clicks(project: Project, ids: list[int], *, names: bool) -> Clicks:
+    """AT_ONCE + 1 ids, or fewer at the end."""
     shown = ids[:AT_ONCE]
     found = Judgement.objects.filter(pk__in=shown).select_related("comparison__first", "comparison__second", "comparison__prompt")
     rows = list(found.order_by("-pk"))
-    called = _called(dataset.project, {row.annotator_id for row in rows}, names=names)
+    called = _called(project, {row.annotator_id for row in rows}, names=names)
     return Clicks([_click(row, called) for row in rows], shown[-1] if len(ids) > AT_ONCE else None)
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from annotate.access import ProjectRequest, project_view
 from annotate.review.seen import note_seen
 from training.models import Version
-from training.versions.provenance import judged_comparison, judgements_in
+from training.versions.provenance import judged_comparison, judgements_in, judgements_of_answers
 from training.versions.tarballs import stream_tar
 from training.versions.upkeep import UpkeepRefused, archive, describe, drop_alias, request_removal, set_alias, unarchive
 from training.views.versions import _find_version
@@ -81,15 +81,22 @@ def version_download(request: ProjectRequest, number: int) -> HttpResponse | Str
 @require_safe
 @project_view(may="may_see_versions")
 def version_judgements(request: ProjectRequest, number: int) -> HttpResponse:
-    """Every judgement in the version's dataset, newest first; `?before=ID` goes on."""
+    """Every judgement in the version's dataset, newest first, or with `?of=answers` those of the answers it wrote; `?before=ID`
+    goes on."""
     version = _find_version(request, number)
-    if version.run_id is None:
+    of_answers = request.GET.get("of") == "answers"
+    if version.run_id is None and not of_answers:
         messages.warning(request, f"{version} was not trained here: no judgement made it.")
         return redirect(version)
     before = request.GET.get("before", "")
     asked = int(before) if before.isdecimal() and len(before) < 19 else None
-    clicks = judgements_in(version.run.dataset, names=request.role.may_manage, before=asked)
-    return render(request, "training/version_judgements.html", {"version": version, "clicks": clicks, "before": asked})
+    names = request.role.may_manage
+    if of_answers:
+        clicks = judgements_of_answers(version, names=names, before=asked)
+    else:
+        clicks = judgements_in(version.run.dataset, names=names, before=asked)
+    context = {"version": version, "clicks": clicks, "before": asked, "of_answers": of_answers}
+    return render(request, "training/version_judgements.html", context)
 
 
 @require_safe

@@ -11,7 +11,8 @@ from annotate.access import ProjectRequest, project_view
 from annotate.queue.claims import outdated_pairs
 from training.clock.automation import description_is_given_up
 from training.datasets.filters import filters_in_words
-from training.evaluations.card import evaluation_card
+from training.evaluations.best_of_curve import start_curve
+from training.evaluations.card import best_of_card, evaluation_card
 from training.evaluations.ordering import EvaluationRefused, start_evaluation
 from training.forms import EvaluationForm, PromoteForm
 from training.models import Version
@@ -21,7 +22,7 @@ from training.versions.before_and_after import samples_of
 from training.versions.cautions import standing_cautions
 from training.versions.figures import figures_of
 from training.versions.lineage import drawn_versions, lineage_of
-from training.versions.provenance import people_of
+from training.versions.provenance import pairs_written_by, people_of
 from training.versions.registry import promote, serving_version
 from training.versions.table import Asked
 from training.versions.upkeep import why_not_removed
@@ -97,6 +98,8 @@ def _version_page(
         status = 200 if context["being_measured"] else STOP_POLLING
         return render(request, "training/_version_live.html", context, status=status)
     context |= reward_card(version)
+    context |= best_of_card(version)
+    context["wrote"] = pairs_written_by(version)
     context |= evaluation_card(version, evaluation_form, serves=version == serving)
     if version.run_id:
         told = people_of(version.run.dataset, names=request.role.may_manage)
@@ -117,6 +120,19 @@ def version_evaluate(request: ProjectRequest, number: int) -> HttpResponse:
         except EvaluationRefused as refusal:
             form.add_error(None, str(refusal))
     return _version_page(request, version, PromoteForm(), status=422, evaluation_form=form)
+
+
+@require_POST
+@project_view(may="may_manage")
+def version_best_of(request: ProjectRequest, number: int) -> HttpResponse:
+    version = _find_version(request, number)
+    try:
+        started = start_curve(version=version, by=request.user)
+        told = "evaluation waits" if len(started) == 1 else "evaluations wait"
+        messages.success(request, f"{len(started)} {told} for a worker. The pairs come to the annotators among all others.")
+    except EvaluationRefused as refusal:
+        messages.error(request, str(refusal))
+    return redirect(f"{version.get_absolute_url()}#best-of")
 
 
 @require_POST
