@@ -188,7 +188,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "annotate.api.schema.Schema",
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["annotate.api.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["annotate.api.errors.ShallowJSONParser"],
     "EXCEPTION_HANDLER": "annotate.api.errors.exception_handler",
 }

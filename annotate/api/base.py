@@ -10,7 +10,6 @@ from django.utils.cache import get_conditional_response
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.permissions import SAFE_METHODS
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,6 +17,7 @@ from rest_framework.views import APIView
 from ..access import Right
 from .access import ProjectPermission
 from .once import HEADER, answer_once, check_key, fingerprint
+from .renderers import JSONRenderer
 from .throttles import EachToken, StartsWork
 
 PER_PAGE, MOST_PER_PAGE = 50, 500

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
 from rest_framework.exceptions import APIException, ValidationError
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils import json
 
 from ..models import SentOnce
+from .renderers import JSONRenderer
 
 HEADER = "Idempotency-Key"
 LONGEST = 255

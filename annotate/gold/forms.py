@@ -52,13 +52,23 @@ class GoldForm(forms.Form):
         return cleaned
 
 
+class PeopleField(forms.ModelMultipleChoiceField):
+    """Some of its people, by their ids. Anything else is none of the choices, also what no column of ids could hold."""
+
+    def clean(self, value: Any) -> Any:
+        known = {str(pk) for pk in self.queryset.values_list("pk", flat=True)}
+        if strange := [each for each in value or [] if str(each) not in known]:
+            raise forms.ValidationError(self.error_messages["invalid_choice"], "invalid_choice", {"value": strange[0][:20]})
+        return super().clean(value)
+
+
 class HandoutForm(forms.Form):
     name = forms.CharField(label="Name of the batch", max_length=100)
     count = forms.IntegerField(label="Comparisons", min_value=1, max_value=10_000, initial=20)
     containing = forms.CharField(
         label="Only prompts that contain (optional)", max_length=200, required=False, help_text="A word or a phrase."
     )
-    people = forms.ModelMultipleChoiceField(
+    people = PeopleField(
         queryset=None, label="For", widget=forms.CheckboxSelectMultiple, error_messages={"required": "Choose who gets it."}
     )
 
