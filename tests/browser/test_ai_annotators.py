@@ -32,6 +32,7 @@ def test_a_manager_adds_one_and_sees_what_it_is_worth(page, sign_in, manager, pr
         run_sitting(start_sitting(AiAnnotator.objects.get()).pk)
         page.reload()
         expect(page.get_by_text("of its pairs: these are ties")).to_be_visible()
+        expect(page.locator("#worth")).to_contain_text("Too little to tell")
         assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
         no_violations(page)
         page.goto(f"/projects/{project.slug}/ai/")

@@ -36,12 +36,38 @@ def test_the_expected_score(answer, expected) -> None:
     assert expected_score(answer) == (expected if expected is None else pytest.approx(expected))
 
 
-@pytest.mark.parametrize(("text", "score"), [("7", 7), (" 10.", 10), ("8/10", 8), ("**9**", 9)])
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("7", 7),
+        (" 10.", 10),
+        ("8/10", 8),
+        ("**9**", 9),
+        ("The answer is 10.", 10),
+        ("Score: 6", 6),
+        ("**Rating:** 4 out of 10", 4),
+    ],
+)
 def test_a_written_number_is_read(text, score) -> None:
     assert read_score(said(text)) == (score, False)
 
 
-@pytest.mark.parametrize("text", ["", "11", "0", "7.5", "I would say 7", "seven", "7 or 8", "-3x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "11",
+        "0",
+        "7.5",
+        "I would say 7",
+        "seven",
+        "7 or 8",
+        "-3x",
+        "The answer is right 8",
+        "The answer is 1 of 3",
+        "rating 12",
+    ],
+)
 def test_what_is_no_number_is_not_guessed(text) -> None:
     assert read_score(said(text)) is None
 

@@ -26,7 +26,11 @@ ASK = (
 ANSWER = "<conversation>\n{conversation}\n</conversation>\n\n<answer_A>\n{answer}\n</answer_A>\n\n"
 RATE = "How good is it, from 1 (useless) to 10 (as good as can be)? Reply with the number and nothing else."
 STRICTER = "Your reply could not be read. Reply with one whole number from 1 to 10 and not a single word more."
-_NUMBER = re.compile(r"\W*(10|[1-9])(?:\s*/\s*10)?\W*")
+SCORE_TOKENS = 12  # room for “The answer is 10.”, which small models say whatever they are told
+_NUMBER = re.compile(
+    r"\W*(?:(?:the|my|its)\s+)?(?:(?:answer|score|rating|number)\s*(?:is|:)?\s*:?\s*)?\W*(10|[1-9])(?:\s*(?:/|out of)\s*10)?\W*",
+    re.IGNORECASE,
+)
 
 
 class NothingToPair(Exception):
@@ -43,7 +47,7 @@ def question(protocol: Protocol, conversation: Sequence[dict[str, str]], answer:
     if said is not None:
         messages += [{"role": "assistant", "content": said[:2000] or "(nothing)"}, {"role": "user", "content": STRICTER}]
     logprobs = TOP_LOGPROBS if protocol.uses_logprobs else 0
-    return Question(messages=messages, temperature=protocol.temperature, max_tokens=4, top_logprobs=logprobs)
+    return Question(messages=messages, temperature=protocol.temperature, max_tokens=SCORE_TOKENS, top_logprobs=logprobs)
 
 
 def read_score(answer: Answer) -> tuple[float, bool] | None:

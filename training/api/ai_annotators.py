@@ -23,7 +23,7 @@ from training.ai.annotators import (
     protocol_of,
     settings_of,
 )
-from training.ai.figures import figures_of
+from training.ai.figures import AiFigures, figures_of
 from training.models import AiAnnotator, Rubric, Sitting
 
 
@@ -87,6 +87,11 @@ class AiFiguresOut(serializers.Serializer):
     divided = ShareOut(help_text="Pairs of which each order said another side: ties.")
     chose_a = ShareOut(help_text="Of all that it was shown, the first place chosen. Far from a half, it judges places.")
     with_people = ShareOut(help_text="Where most people chose a side, too: the same side.")
+    among_people = ShareOut(help_text="Of two people's sides of one of its pairs: the same. What it should come near to.")
+    worth = serializers.SerializerMethodField(help_text="What a lead should make of it, in words.")
+
+    def get_worth(self, figures: AiFigures) -> str:
+        return figures.worth[1]
 
 
 class AiAnnotatorAndFiguresOut(AiAnnotatorOut):
