@@ -1,10 +1,10 @@
-"""The web server's settings. HOST, PORT and WEB_WORKERS come from the environment."""
+"""The web server's settings. HOST, PORT, WEB_WORKERS and WEB_THREADS come from the environment."""
 
 import os
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = 8
+threads = int(os.environ.get("WEB_THREADS", "8"))
 timeout = 60
 keepalive = 75  # seconds; with the default of two, a page that asks every two seconds meets a closing connection
 graceful_timeout = 4  # seconds; `make run` waits five for its processes

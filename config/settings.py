@@ -49,6 +49,7 @@ if HTTPS:
     SECURE_HSTS_PRELOAD = True
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # believed about who signs in, and about nothing else
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_ENGINE = "annotate.people.sessions"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -154,7 +155,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The statements of annotate.models.kept_queries are planned once for each connection. No others are prepared.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 0)
+    threshold = 0 if env.bool("PREPARED_STATEMENTS", default=True) else None
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", threshold)
 if TESTING:
     DATABASES["default"]["CONN_MAX_AGE"] = 0  # a live server's idle connection would keep the test database from being dropped
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

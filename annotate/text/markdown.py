@@ -54,16 +54,18 @@ def render(text: str, *, breaks: bool = True, headings_from: int = 3) -> SafeStr
     """
     if len(text) > LONGEST or any(text.count(mark) > most for mark, most in MOST_MARKS.items()):
         return mark_safe(f"<pre>{escape(text)}</pre>")
-    return mark_safe(
-        nh3.clean(
-            _markdown(breaks, headings_from).render(text),
-            tags=TAGS | formulas.TAGS,
-            attributes=ATTRIBUTES,
-            attribute_filter=_allow_value,
-            set_tag_attribute_values={"a": {"target": "_blank"}},
-            link_rel="noopener noreferrer nofollow",
-            url_schemes={"http", "https", "mailto"},
-        )
+    return mark_safe(_cleaner().clean(_markdown(breaks, headings_from).render(text)))
+
+
+@cache
+def _cleaner() -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=TAGS | formulas.TAGS,
+        attributes=ATTRIBUTES,
+        attribute_filter=_allow_value,
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        link_rel="noopener noreferrer nofollow",
+        url_schemes={"http", "https", "mailto"},
     )
 
 

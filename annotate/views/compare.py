@@ -190,8 +190,14 @@ def find_own(request: ProjectRequest, assignment_id: uuid.UUID | None) -> Assign
     """The person's own assignment in this project. Another's is as good as none."""
     if assignment_id is None:
         return None
-    own = Assignment.objects.select_related("comparison__project")
-    return own.filter(pk=assignment_id, annotator=request.user, comparison__project=request.project).first()
+    return _own.first(assignment=assignment_id, annotator=request.user.pk, project=request.project.pk)
+
+
+_own = KeptQuery(
+    lambda: Assignment.objects.select_related("comparison__project").filter(
+        pk=Given("assignment", uuid.UUID), annotator=Given("annotator", int), comparison__project=Given("project", int)
+    )
+)
 
 
 def wants_json(request: ProjectRequest) -> bool:
