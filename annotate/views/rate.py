@@ -34,6 +34,8 @@ def rate_answers(request: ProjectRequest) -> HttpResponse:
     if request.method != "POST":
         return render_next(request)
     form = RatingForm(request.POST)
+    if request.POST.get("person", "") not in ("", str(request.user.pk)):  # the page was made for whoever was signed in before
+        return render_next(request, status=403, error="Somebody else has signed in in this browser since. Nothing was stored.")
     if not form.is_valid():
         return render_next(request, status=422, error="Nothing was stored: choose one of the answers below.")
     said = form.cleaned_data

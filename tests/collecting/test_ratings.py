@@ -189,3 +189,16 @@ def test_nothing_is_shown_while_the_work_is_paused_or_theirs_is_suspended(client
     assert "suspended" in page and "say" in page and str(second.pk) not in page
     assert take_back_rating(project=project, annotator=annotator) is None
     assert rate(annotator=annotator, rating_id=second.pk, good=False).good is False  # it was on its way
+
+
+def test_a_page_made_for_another_person_takes_back_nothing_of_who_is_signed_in_now(client, project, rated, annotator, manager):
+    own = next_rating(project=project, annotator=manager)
+    rate(annotator=manager, rating_id=own.pk, good=True)
+    client.force_login(annotator)
+    stale = client.get(URL).content.decode()
+    assert f'name="person" value="{annotator.pk}"' in stale
+    client.force_login(manager)
+    refused = client.post(URL, {"say": "undo", "person": annotator.pk})
+    assert refused.status_code == 403 and "Somebody else has signed in" in refused.content.decode()
+    assert Rating.objects.get(pk=own.pk).good is True
+    assert client.post(URL, {"say": "undo", "person": manager.pk}).status_code == 302 and not Rating.objects.given().exists()
