@@ -8,6 +8,7 @@ import os
 import sys
 
 import django
+from tqdm import tqdm
 
 
 def main(slug: str, number: str, taste_name: str, prompts: str = "24") -> None:
@@ -22,7 +23,8 @@ def main(slug: str, number: str, taste_name: str, prompts: str = "24") -> None:
     version = project.versions.select_related("run__reference").get(number=number)
     chosen = list(project.prompts.heldout().select_related("project").order_by("content_hash")[: int(prompts)])
     policy = load_policy(version.path, serve_dtype=version.serve_dtype)
-    found = curve(version, policy, chosen, lambda answer, rival: win_score(TASTES[taste_name], answer, rival))
+    bar = tqdm(chosen, desc="prompts", unit="prompt")
+    found = curve(version, policy, bar, lambda answer, rival: win_score(TASTES[taste_name], answer, rival))
     print(f"{version} of {slug}, {len(chosen)} prompts, taste “{taste_name}”")
     for n, (rate, low, high) in found.items():
         print(f"  best of {n:>2}: {rate:.0%} ({low:.0%} to {high:.0%})")

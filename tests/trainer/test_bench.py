@@ -23,9 +23,18 @@ from bench.trainer import ablation
 sys.argv = ["ablation", "--size", "tiny", "--pairs", "3", "--lengths", "8", "4", "4", "--rounds", "1", "--device", "cpu"]
 ablation.main()
 """
+SCORING = """
+import sys
+sys.modules["django"] = sys.modules["annotate"] = sys.modules["peft"] = None
+from bench.trainer import scoring
+sys.argv = ["scoring", "--size", "tiny", "--pairs", "4", "--lengths", "8", "4", "4", "--rounds", "1", "--device", "cpu"]
+scoring.main()
+"""
 
 
-@pytest.mark.parametrize(("code", "words"), [(SCALING, "| 1200 words | 14 |"), (ABLATION, "layers computed again")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(SCALING, "| 1200 words | 14 |"), (ABLATION, "layers computed again"), (SCORING, "| scoring |")]
+)
 def test_it_runs_without_the_web_application(code: str, words: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -175,6 +175,7 @@ def test_the_page_shows_what_was_counted_in_few_queries(
     v0, v1 = builders.make_version(project), builders.make_version(project)
     for _ in range(6):
         judged_by_authors(project, annotator, {"version": v1}, {"version": v0}, "first")
+    assert "a worker does it as soon as it is free" in client.get("/projects/taste/leaderboard/").content.decode()
     judged_by_authors(project, annotator, {"version": v0}, {"model_name": "=gpt()"}, "first")
     count_leaderboard(project=project)
     with django_assert_max_num_queries(6):

@@ -1,7 +1,7 @@
 """Of several answers, the best and the worst by implicit reward: log π(y|x) − log π_ref(y|x), π_ref being the reference of the
 version's run (β scales all alike). As the best of N in the DPO paper's appendix, and as a source of pairs that differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from annotate.models import Prompt
 from training.evaluations.win_rates import win_rate
@@ -42,7 +42,7 @@ def best_and_worst(version: Version, policy: Policy, prompt: Prompt, drawn: Sequ
 def curve(
     version: Version,
     policy: Policy,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     judge: Callable[[str, str], float],
     *,
     numbers: Sequence[int] = (1, 2, 4, 8, 16),

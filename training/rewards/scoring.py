@@ -25,7 +25,7 @@ from training.worker.seeing_through import see_through
 from training.worker.stopping import Interrupted, WorkFailed
 
 MOST = 5000  # pairs of a job that somebody asked for
-BY_ITSELF = 64  # … and of one that nobody did: annotators and runs must not wait long for the worker
+BY_ITSELF = 32  # … and of one that nobody did: annotators and runs must not wait long for the worker
 ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
 LOOK_SECONDS = 0.25
 SCORER = (sys.executable, "-m", "training.dpo", "score")

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 from annotate.access import ProjectRequest, project_view
 from annotate.quality.tables import cell
-from training.leaderboard.counting import rows_of
+from training.leaderboard.counting import is_due, rows_of
 from training.leaderboard.pictures import picture_of
 from training.leaderboard.ratings import PRIOR
 from training.models import Leaderboard
@@ -23,7 +23,9 @@ COLUMNS = (
 def leaderboard(request: ProjectRequest) -> HttpResponse:
     found = Leaderboard.objects.filter(project=request.project).first()
     rows = rows_of(found) if found else []
-    context = {"leaderboard": found, "picture": picture_of(rows) if rows else None, "prior": PRIOR}
+    picture = picture_of(rows) if rows else None
+    waits = picture is None and is_due(request.project)  # else it says how old it is
+    context = {"leaderboard": found, "picture": picture, "prior": PRIOR, "waits": waits}
     return render(request, "training/leaderboard.html", context)
 
 
