@@ -10,6 +10,7 @@ class QualityCount(models.Model):
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="quality_count")
     tally = models.JSONField(default=dict, help_text="Of `annotate.quality.tallies`, with the skips of each person.")
+    running = models.JSONField(default=dict, help_text="The tally of all blocks as they are; empty: not added up yet.")
     counted_at = models.DateTimeField(null=True, blank=True, help_text="When `tally` was true of everything.")
     looked_at = models.DateTimeField(null=True, blank=True, help_text="Up to when withdrawals and restorations are in.")
     newest_judgement = models.BigIntegerField(default=0, help_text="Up to which key judgements are in.")

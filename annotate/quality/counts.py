@@ -1,8 +1,8 @@
 """Counting for the quality page: at once while there is little, and kept in blocks by the clock when there is much.
 
 A block is the comparisons whose ids share all but their last three digits. A judgement that comes, goes or comes back makes
-its block due; the others' tallies stay as they are. So a million judgements are read once, and each further minute costs what
-was judged in it.
+its block due; the others' tallies stay as they are, and of the total the block's former tally is taken off and its new one put
+on. So a million judgements are read once, and each further minute costs what was judged in it.
 """
 
 import time
@@ -77,14 +77,13 @@ def count_on(*, project: Project, seconds: float = SECONDS_AT_ONCE) -> bool:
         if not kept.blocks_left and kept.counted_at:
             kept.save()
             return False
+    found: dict[int, Tally] = {}
     while kept.blocks_left:
-        _count_block(project, kept.blocks_left.pop())
+        number = kept.blocks_left.pop()
+        found[number] = _count_block(project, number)
         if time.monotonic() > until:
             break
-    if not kept.blocks_left:
-        kept.tally = _merge(project).as_json() | {"skips": {str(pk): number for pk, number in _count_skips(project).items()}}
-        kept.counted_at = kept.looked_at
-    kept.save()
+    _keep(kept, found)
     return bool(kept.blocks_left)
 
 
@@ -117,13 +116,31 @@ def _was_undone(kept: QualityCount) -> bool:
     return kept.project.imports.filter(undone_at__gt=kept.looked_at - SLACK).exists()
 
 
-@transaction.atomic
-def _count_block(project: Project, number: int) -> None:
+def _count_block(project: Project, number: int) -> Tally:
     rows = Judgement.objects.standing().filter(
         comparison__project=project, comparison_id__gte=number * BLOCK, comparison_id__lt=(number + 1) * BLOCK
     )
-    tally = tally_of(_read(rows))
-    QualityBlock.objects.update_or_create(project=project, number=number, defaults={"tally": tally.as_json()})
+    return tally_of(_read(rows))
+
+
+@transaction.atomic
+def _keep(kept: QualityCount, found: dict[int, Tally]) -> None:
+    """The blocks and the total of them together, or neither. Two clocks do this one after the other."""
+    project = kept.project
+    running = QualityCount.objects.select_for_update(no_key=True).values_list("running", flat=True).get(pk=kept.pk)
+    total = Tally.from_json(running) if running else _merge(project)
+    for former in QualityBlock.objects.filter(project=project, number__in=found).values_list("tally", flat=True):
+        total.take_off(Tally.from_json(former))
+    for tally in found.values():
+        total.add(tally)
+    blocks = [QualityBlock(project=project, number=number, tally=tally.as_json()) for number, tally in found.items()]
+    fields = ["project", "number"]
+    QualityBlock.objects.bulk_create(blocks, batch_size=100, update_conflicts=True, unique_fields=fields, update_fields=["tally"])
+    kept.running = total.as_json()
+    if not kept.blocks_left:
+        kept.tally = kept.running | {"skips": {str(pk): number for pk, number in _count_skips(project).items()}}
+        kept.counted_at = kept.looked_at
+    kept.save()
 
 
 def _merge(project: Project) -> Tally:

@@ -81,6 +81,16 @@ class Own:
         self.agreed += other.agreed
         self.compared += other.compared
 
+    def take_off(self, other: "Own") -> None:
+        """What is in it: that of some of the judgements it was added from."""
+        for name in ("outcomes", "screen", "seconds", "days", "flags"):
+            mine = getattr(self, name)
+            mine.subtract(getattr(other, name))
+            setattr(self, name, +mine)  # without zeros
+        self.too_fast -= other.too_fast
+        self.agreed -= other.agreed
+        self.compared -= other.compared
+
     def count(self, answer: Answer) -> None:
         self.outcomes[answer.outcome.value] += 1
         self.days[answer.day.isoformat()] += 1
@@ -133,6 +143,20 @@ class Tally:
         for pair, (same, shared) in other.pairs.items():
             before = self.pairs.get(pair, (0, 0))
             self.pairs[pair] = (before[0] + same, before[1] + shared)
+
+    def take_off(self, other: "Tally") -> None:
+        """As if `other`, which is in it, had never been added."""
+        for person, own in other.people.items():
+            self.people[person].take_off(own)
+            if not self.people[person].outcomes:
+                del self.people[person]
+        self.units -= other.units
+        self.choices, self.positions = self.choices - other.choices, self.positions - other.positions
+        for pair, (same, shared) in other.pairs.items():
+            left = (self.pairs[pair][0] - same, self.pairs[pair][1] - shared)
+            self.pairs[pair] = left
+            if not left[1]:
+                del self.pairs[pair]
 
     def as_json(self) -> dict[str, Any]:
         return {

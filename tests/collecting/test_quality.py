@@ -13,13 +13,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.data.undoing import undo_import
-from annotate.models import Assignment, Judgement, PreferenceImport, QualityBlock
+from annotate.models import Assignment, Judgement, PreferenceImport, QualityBlock, QualityCount
 from annotate.quality import counts, figures
 from annotate.quality.counts import count_on
 from annotate.quality.figures import Share, report_on
 from annotate.quality.pictures import bars, positions, times
 from annotate.quality.reliability import refresh_estimate
 from annotate.quality.tables import TABLES
+from annotate.quality.tallies import Tally, tally_of
 from annotate.review.decisions import take_back_decision, withdraw_judgement
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt
 from training.clock.kept_figures import count_quality
@@ -322,7 +323,7 @@ def test_what_comes_goes_and_comes_back_is_counted_the_rest_not_read_again(proje
     assert count_on(project=project) is False
     read = []
     count_block = counts._count_block
-    monkeypatch.setattr(counts, "_count_block", lambda of, number: (read.append(number), count_block(of, number)))
+    monkeypatch.setattr(counts, "_count_block", lambda of, number: read.append(number) or count_block(of, number))
     before = report_on(project).everybody.judged
     newest = make_comparison(project)
     judgement = answer(annotator, newest, FIRST)
@@ -334,6 +335,28 @@ def test_what_comes_goes_and_comes_back_is_counted_the_rest_not_read_again(proje
     take_back_decision(decision=decision, by=manager)
     count_on(project=project)
     assert report_on(project).everybody.judged == before + 1 and set(read) == {newest.pk // 4}
+
+
+def test_the_running_total_is_what_its_blocks_add_up_to(project, annotator, bob, eve, manager, much, monkeypatch):
+    monkeypatch.setattr(counts, "OVERLAP", 0)
+    people = [annotator, bob, eve]
+    at_random(project, people, 30)
+    count_on(project=project)
+    draw = random.Random(9)
+    for step in range(6):
+        for judgement in draw.sample(list(Judgement.objects.standing()), 4 + 10 * (step == 4)):
+            withdraw_judgement(judgement=judgement, by=manager, why="No.")
+        at_random(project, people, 3 * (step % 2))
+        if step == 5:  # somebody is in no block any more
+            Judgement.objects.filter(annotator=eve, withdrawn_at=None).update(withdrawn_at=timezone.now())
+        if step == 3:  # one that was kept before there was a running total
+            QualityCount.objects.update(running={})
+        while count_on(project=project, seconds=0):
+            pass
+        kept = QualityCount.objects.get()
+        standing = Judgement.objects.standing().filter(comparison__project=project)
+        assert Tally.from_json(kept.tally) == counts._merge(project) == tally_of(counts._read(standing))
+    assert eve.pk not in Tally.from_json(kept.tally).people
 
 
 def test_an_import_that_is_undone_is_counted_out(project, annotator, bob, much):
