@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 from .rows import BOM, MAX_LINE_BYTES, BadRow, Unreadable, parse_json, read_json_lines
 
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+UTF_16, ZIP = (b"\xff\xfe", b"\xfe\xff"), b"PK\x03\x04"
 CHUNK = 1 << 18
 PARQUET_ROWS_AT_ONCE = 200
-BOMB_BYTES, BOMB_RATIO = 1 << 30, 200  # text seldom shrinks below a twentieth
+BOMB_BYTES, BOMB_RATIO = 1 << 28, 200  # text seldom shrinks below a twentieth
 WHITE = b" \t\r\n"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
@@ -53,6 +54,7 @@ def check_whole(stream: BinaryIO) -> None:
     """Raises FileBroken if the file breaks off, before anything is done with its first rows. Leaves the stream at its start."""
     stream.seek(0)
     start = stream.read(4)
+    _refuse_others(start)
     if start == PARQUET:
         _open_parquet(stream)
     elif _compression(start):
@@ -60,6 +62,16 @@ def check_whole(stream: BinaryIO) -> None:
         while text.read(CHUNK):
             pass
     stream.seek(0)
+
+
+def _refuse_others(start: bytes) -> None:
+    """What a file is that can be told by its first bytes, and cannot be read."""
+    if not start:
+        raise FileBroken("The file is empty. Was it still being written?")
+    if start.startswith(UTF_16):
+        raise FileBroken("The file is UTF-16 text. Save it as UTF-8.")
+    if start == ZIP:
+        raise FileBroken("The file is a zip archive. Unpack it, and take the file that is in it.")
 
 
 def open_plain(stream: BinaryIO) -> io.BufferedReader:
