@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from annotate.models import User
+from annotate.text.typed import storable
 from training import tasks
 from training.models import Version, VersionAlias
 from training.versions.registry import lock_project, serving_version
@@ -50,7 +51,7 @@ def set_alias(*, version: Version, name: str, by: User | None = None) -> Version
 
 
 def drop_alias(*, version: Version, name: str) -> bool:
-    return bool(version.aliases.filter(name=name).delete()[0])
+    return bool(version.aliases.filter(name=storable(name)).delete()[0])
 
 
 @transaction.atomic
