@@ -52,6 +52,7 @@ $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 bench-trainer: $(VENV)/installed-test ## the trainer against TRL's, which gets an environment of its own (half an hour or more)
 	test -d $(VENV)-trl || { $(PYTHON) -m venv $(VENV)-trl && $(VENV)-trl/bin/pip install --quiet torch==2.13.0 && \
 	  $(VENV)-trl/bin/pip install --quiet trl==1.16.0 $$(grep -E '^(transformers|peft)==' requirements.lock); }
+	$(BIN)/python -m bench.formats --trl $(VENV)-trl/bin/python
 	$(BIN)/python -m bench.trainer --trl $(VENV)-trl/bin/python $(BENCH)
 
 lock: ## pin the newest allowed versions into the two lock files (tests first, then commit)
