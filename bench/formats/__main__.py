@@ -53,12 +53,11 @@ def check(trl: str) -> int:
     ended = subprocess.run(
         [trl, str(Path(__file__).with_name("theirs.py")), str(job)], capture_output=True, text=True, env=environment
     )
-    found = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"')]  # others are TRL's
+    found = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"')]
     for each in found:
         name = each.get("format", "published directory")
-        print(
-            f"{name}: {each.get('rows', each.get('splits'))} rows, {each.get('trainer') or 'loaded'}, loss {each.get('loss', '–')}"
-        )
+        count, trainer = each.get("rows", each.get("splits")), each.get("trainer") or "loaded"
+        print(f"{name}: {count} rows, {trainer}, loss {each.get('loss', '–')}")
     faults = [each["format"] for each in found if "format" in each and each["rows"] != each["written"]]
     faults += [str(each) for each in found if each.get("trainer") == "DPOTrainer" and abs(each["loss"] - math.log(2)) > 1e-3]
     if ended.returncode or len(found) != len(files) + 1 or faults:
