@@ -15,7 +15,7 @@ from annotate.judging.refusals import JudgementRefused
 from ..formats.kto import RatedRow
 from ..forms import DAY
 from ..models import Rating
-from .base import ApiView, PageIn, valid
+from .base import ApiView, PageIn, cut_page_by_time, valid
 from .given import AnswerTextField, MessagesField
 from .judging import refused
 from .schema import paged
@@ -79,11 +79,11 @@ class NextRatingView(RatingView):
 
 
 class RatingsView(RatingView):
-    @extend_schema(parameters=[PageIn], responses={200: paged(RatingOut)}, summary="Your own ratings")
+    @extend_schema(parameters=[PageIn], responses={200: paged(RatingOut)}, summary="Your own ratings, the newest first")
     def get(self, request: Request, slug: str) -> Response:
         own = Rating.objects.given().filter(annotator=request.user, completion__prompt__project=request.project)
-        return Response({"results": RatingOut(own.order_by("-answered_at")[: valid(PageIn(data=request.query_params))["limit"]],
-                                              many=True).data, "next": None})  # fmt: skip
+        page, more = cut_page_by_time(own, request, by="answered_at")
+        return Response({"results": RatingOut(page, many=True).data, "next": more})
 
     @extend_schema(request=RateIn, responses={201: RatingOut}, summary="Rate an answer")
     def post(self, request: Request, slug: str) -> Response:

@@ -32,6 +32,17 @@ def rated(project):
     return [make_completion(make_prompt(project), f"Answer **{number}**.") for number in range(3)]
 
 
+def test_own_ratings_come_in_pages_by_program(client, project, rated, annotator):
+    client.force_login(annotator, BACKEND)
+    while rating := next_rating(project=project, annotator=annotator):
+        rate(annotator=annotator, rating_id=rating.pk, good=True)
+    Rating.objects.update(answered_at=timezone.now())  # all in one moment
+    first = client.get(API + "ratings/?limit=2").json()
+    rest = client.get(API + "ratings/", {"limit": 2, "cursor": first["next"]}).json()
+    assert len(first["results"]) == 2 and len(rest["results"]) == 1 and rest["next"] is None
+    assert len({row["id"] for row in first["results"] + rest["results"]}) == 3
+
+
 def test_each_answer_is_rated_once_by_each_who_is_needed(project, rated, annotator, manager):
     project.judgements_required = 2
     project.save()
