@@ -1,5 +1,6 @@
 """How far the work has come: one person's, and the project's."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
@@ -8,7 +9,7 @@ from django.core.cache import cache
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from annotate.models import Assignment, Judgement, Project, User
+from annotate.models import Assignment, Comparison, Judgement, Project, User
 from annotate.models.comparison import ComparisonState, Purpose
 from annotate.models.kept_queries import Given, KeptQuery
 from annotate.models.prompt import Split
@@ -33,13 +34,16 @@ class Pairs:
 
 def recent_pairs(project: Project) -> Pairs:
     """As `count_pairs`; of a large project up to a few seconds old, for what is shown after every answer."""
-    key = f"pairs:{project.pk}"
-    pairs = cache.get(key)
-    if pairs is None:
-        pairs = count_pairs(project)
-        if pairs.all >= LARGE:
-            cache.set(key, pairs, KEPT_SECONDS)
-    return pairs
+    return recent_pairs_of([project.pk])[project.pk]
+
+
+def recent_pairs_of(projects: Collection[int]) -> dict[int, Pairs]:
+    """The same of several projects, by their ids: one query for all that are not known."""
+    kept: dict[str, Pairs] = cache.get_many([f"pairs:{project}" for project in projects])
+    found = {project: kept[f"pairs:{project}"] for project in projects if f"pairs:{project}" in kept}
+    counted = count_pairs_of([project for project in projects if project not in found])
+    cache.set_many({f"pairs:{project}": pairs for project, pairs in counted.items() if pairs.all >= LARGE}, KEPT_SECONDS)
+    return found | counted
 
 
 def judged_today(*, project: Project, annotator: User) -> int:
@@ -64,19 +68,28 @@ _judged_since = KeptQuery(
 
 def count_pairs(project: Project) -> Pairs:
     """One query."""
+    return count_pairs_of([project.pk])[project.pk]
+
+
+def count_pairs_of(projects: Collection[int]) -> dict[int, Pairs]:
+    """By the projects' ids. One query."""
     free = Count("pk", filter=Q(free_places__gt=0))
-    rows = project.comparisons.exclude(purpose=Purpose.GOLD).order_by().values("state").annotate(all=Count("pk"), free=free)
-    by_state = {row["state"]: row for row in rows}
+    pairs = Comparison.objects.filter(project__in=projects).exclude(purpose=Purpose.GOLD).order_by()
+    rows = pairs.values_list("project", "state").annotate(all=Count("pk"), free=free) if projects else ()
+    counted = {(project, state): (number, free) for project, state, number, free in rows}
 
-    def number(state: ComparisonState, which: str = "all") -> int:
-        return by_state.get(state, {}).get(which, 0)
+    def number(project: int, state: ComparisonState) -> int:
+        return counted.get((project, state), (0, 0))[0]
 
-    return Pairs(
-        judged=number(ComparisonState.DONE),
-        waiting=number(ComparisonState.OPEN),
-        free=number(ComparisonState.OPEN, "free"),
-        retired=number(ComparisonState.RETIRED),
-    )
+    return {
+        project: Pairs(
+            judged=number(project, ComparisonState.DONE),
+            waiting=number(project, ComparisonState.OPEN),
+            free=counted.get((project, ComparisonState.OPEN), (0, 0))[1],
+            retired=number(project, ComparisonState.RETIRED),
+        )
+        for project in projects
+    }
 
 
 class Progress(TypedDict):

@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.projects.changes import create_project, may_create_projects, set_archived
-from annotate.projects.listing import list_memberships
+from annotate.projects.listing import list_seats
 
 from ..access import ProjectRequest, project_view
 from ..forms import NewProjectForm
@@ -16,10 +16,10 @@ from ..models.project import Role
 
 @require_GET
 def projects(request: HttpRequest) -> HttpResponse:
-    memberships = list_memberships(user=request.user)
+    seats = list_seats(user=request.user)
     context = {
-        "memberships": [each for each in memberships if not each.project.archived_at],
-        "archived": [each for each in memberships if each.project.archived_at],
+        "seats": [seat for seat in seats if not seat.project.archived_at],
+        "archived": [seat for seat in seats if seat.project.archived_at],
         "may_create": may_create_projects(request.user),
     }
     return render(request, "annotate/projects.html", context)

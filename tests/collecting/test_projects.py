@@ -3,14 +3,17 @@
 import uuid
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.judging.judgements import record_judgement
 from annotate.models import Comparison, GuidelinesEdition, Membership, Project
+from annotate.models.comparison import Purpose
 from annotate.projects.changes import change_judgements_required, create_project, may_create_projects, set_archived
 from annotate.queue.claims import claim_comparison
 from annotate.queue.no_work import explain_no_work
-from tests.builders import make_comparison, make_member, make_user
+from tests.builders import make_comparison, make_member, make_project, make_user
 from tests.collecting.leases import assert_places_add_up
 
 
@@ -147,3 +150,24 @@ def test_the_same_number_again_changes_nothing(project):
     make_comparison(project, judgements_required=5)
     assert change_judgements_required(project=project, required=1) == 0
     assert required_and_free() == [(5, 5, "open")]
+
+
+def test_the_list_takes_the_same_queries_for_one_project_and_for_many(client, annotator, django_assert_num_queries) -> None:
+    def open_list() -> str:
+        return client.get(reverse("projects")).content.decode()
+
+    client.force_login(annotator)
+    project = annotator.memberships.get().project
+    make_comparison(project)
+    make_comparison(project, purpose=Purpose.GOLD)  # which is never used up, and so no pair that waits
+    with CaptureQueriesContext(connection) as of_one:
+        assert "0 judged, 1 waiting" in open_list()
+    assignment = claim_comparison(project=project, annotator=annotator)
+    record_judgement(annotator=annotator, assignment_id=assignment.pk, key=uuid.uuid4(), choice="a")
+    for number in range(5):
+        other = make_project(slug=f"more-{number}", name=f"More {number}")
+        Membership.objects.create(project=other, user=annotator, role="annotator")
+        make_comparison(other)
+    with django_assert_num_queries(len(of_one)):
+        page = open_list()
+    assert page.count("0 judged, 1 waiting") == 5 and "1 judged, 0 waiting</span><span>1 by you" in page
