@@ -195,6 +195,7 @@ def _post(delivery: Delivery) -> Answer:
 
 def _note(delivery: Delivery, status: int | None, said: str, milliseconds: int) -> None:
     now, tries = timezone.now(), delivery.tries + 1
+    said = said.encode("utf-8", "replace").decode().replace("\0", "")[:500]
     good = status is not None and 200 <= status < 300
     over = good or tries > len(PAUSES)
     state = DeliveryState.DONE if good else DeliveryState.FAILED if over else DeliveryState.WAITING
@@ -204,7 +205,7 @@ def _note(delivery: Delivery, status: int | None, said: str, milliseconds: int) 
         tried_at=now,
         next_try_at=now if over else now + PAUSES[tries - 1],
         status=status,
-        said=said.encode("utf-8", "replace").decode().replace("\0", "")[:500],
+        said=said,
         milliseconds=milliseconds,
     )
     if not good:
