@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateformat import format as date_format
 from django_tasks.base import TaskResultStatus
@@ -34,6 +35,7 @@ class Line:
     command: str = ""
     url: str = ""
     link: str = ""
+    for_managers: bool = False  # the link: others would be refused
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,11 @@ def outlook_of(now: Situation, *, prompts: int) -> list[Line]:
             Line(
                 "warn",
                 "There are no prompts yet",
-                "Import some: one JSON line each.",
+                "Add a file of them on the Data page, or on the command line.",
                 command=f".venv/bin/python manage.py import_prompts prompts.jsonl --project {now.project.slug}",
+                url=reverse("data", args=[now.project.slug]),
+                link="Open Data",
+                for_managers=True,
             )
         ]
     if not now.serving:

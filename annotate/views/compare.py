@@ -6,6 +6,7 @@ JSON or for the fragment `_pair.html`. Nothing here names a completion, a compar
 
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.forms import Form
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
@@ -147,28 +149,33 @@ def compare_skip(request: ProjectRequest) -> HttpResponse:
 @for_same_person
 def compare_undo(request: ProjectRequest) -> HttpResponse:
     """Takes back the person's last judgement or skip and shows its pair again."""
+    began = timezone.now()
     try:
         assignment = take_back_last(project=request.project, annotator=request.user)
     except JudgementRefused as refusal:
         return refuse(request, 409, refusal.code, refusal.message)
     if assignment is None:
         return refuse(request, 409, "nothing_to_undo", "There is no answer of yours to take back.")
-    before = said_before(assignment)
+    before = said_before(assignment, since=began)
     if wants_json(request):
         pair = render_to_string("annotate/_pair.html", pair_context(request, assignment) | before, request)
         return JsonResponse({"pair": pair, "progress": shown_progress(request)})
-    what = f"Taken back: “{before['before']}”." if before else "Taken back."
+    what = f"Taken back: “{before['before']}”." if before.get("before") else "Taken back."
     messages.info(request, f"{what} Judge this pair again.")
     return render_page(request, assignment, **before)
 
 
-def said_before(assignment: Assignment) -> dict[str, Any]:
-    """What was answered before it was taken back, and why: the reason is there to be changed, not to be written again."""
+def said_before(assignment: Assignment, *, since: datetime) -> dict[str, Any]:
+    """What was answered before it was taken back, and why: the reason is there to be changed, not to be written again.
+
+    Where a skip was taken back, an answer withdrawn before `since` gives its reason only: it is not what was undone now.
+    """
     last = assignment.judgements.order_by("-created_at", "-pk").first()
     if last is None:
         return {}
     edited = {"edited_text": last.edited_text, "edited_side": side_of(last)} if last.edited_text else {}
-    return {"before": answer_in_words(last), "rationale": last.rationale, "flagged": last.flags} | edited
+    undone = {"before": answer_in_words(last)} if last.withdrawn_at and last.withdrawn_at >= since else {}
+    return undone | {"rationale": last.rationale, "flagged": last.flags} | edited
 
 
 @require_POST

@@ -135,6 +135,8 @@ Prefloop.Outbox = class {
       this.remove(item);
       this.onSettled(item, result);
     }
+    this.trouble = ""; // another tab may have sent what this one could not
+    this.failures = 0;
     return true;
   }
 

@@ -67,6 +67,17 @@ def test_the_same_pair_answered_in_two_tabs_is_judged_once_and_the_second_is_tol
     assert_places_add_up()
 
 
+def test_an_answer_that_the_other_tab_sent_leaves_no_word_of_an_outage(tab):
+    one, two = tab(), tab()
+    one.route("**/compare/judge/", lambda route: route.abort())
+    one.keyboard.press("1")
+    banner = one.locator("#outbox-banner")
+    expect(banner).to_contain_text("The server cannot be reached")
+    two.evaluate("window.dispatchEvent(new Event('focus'))")
+    wait_for_answers(two, ("Question 0?", "a"))
+    expect(banner).to_be_hidden()
+
+
 def test_answering_in_both_tabs_at_once_judges_once(tab):
     one, two = tab(), tab()
     for page in (one, two):

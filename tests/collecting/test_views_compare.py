@@ -247,6 +247,17 @@ def test_skip(page, comparisons, client, at):
     assert page.shown() != shown
 
 
+def test_undo_of_a_skip_does_not_say_that_it_took_back_an_earlier_answer(page, comparisons, client, at):
+    shown = page.shown()
+    client.post(at("compare_judge"), {"assignment": shown, "key": uuid.uuid4(), "choice": "a", "rationale": "Plain."}, **JSON)
+    assert "data-before" in client.post(at("compare_undo"), {}, **JSON).json()["pair"]
+    client.post(at("compare_skip"), {"assignment": shown}, **JSON)
+    again = client.post(at("compare_undo"), {}, **JSON).json()["pair"]
+    assert str(shown) in again and "Plain." in again and "data-before" not in again
+    client.post(at("compare_skip"), {"assignment": shown}, **JSON)
+    assert "Taken back. Judge this pair again." in client.post(at("compare_undo")).content.decode()
+
+
 def test_what_is_judged_cannot_be_skipped(page, comparisons, client, at):
     shown = page.shown()
     page.judge(assignment=shown)

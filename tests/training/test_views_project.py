@@ -106,6 +106,12 @@ def test_each_setting_says_what_the_presets_use(client, owner, judged):
 def test_an_empty_project_says_what_to_do_first(client, owner):
     page = page_of(client, owner)
     assert "There are no prompts yet" in page and "import_prompts" in page
+    assert re.search(r'<a href="/projects/[^/]+/data/">Open Data</a>', page)
+
+
+def test_a_viewer_of_an_empty_project_gets_no_link_to_a_page_that_refuses_them(client, viewer):
+    page = page_of(client, viewer)
+    assert "There are no prompts yet" in page and "Open Data" not in page
 
 
 def test_a_project_without_a_model_says_how_to_add_one(client, owner, project):
