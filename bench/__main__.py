@@ -13,6 +13,9 @@ BENCHMARKS = [
     ["-m", "tests.postgres", sys.executable, "-m", "bench.annotators"],
     ["-m", "bench.sampling"],
     ["-m", "bench.pages"],
+    ["-m", "bench.files"],
+    ["-m", "tests.postgres", sys.executable, "-m", "bench.files"],
+    ["-m", "tests.postgres", sys.executable, "-m", "bench.lists"],
 ]
 
 if __name__ == "__main__":

@@ -147,11 +147,18 @@ def test_the_command_can_create_the_project(db, file):
         run(file, project="not a slug", create_project="New", owner="ola")
 
 
-@pytest.mark.parametrize("content", [b"", b"{\n{", b"\x89PNG\r\n\x1a\n"])
-def test_nothing_that_could_be_read_is_an_error(project, tmp_path, content):
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "The file is empty"),
+        (b"{\n{", "Write one JSON object a line"),
+        (b"\x89PNG\r\n\x1a\n", "Write one JSON object a line"),
+    ],
+)
+def test_nothing_that_could_be_read_is_an_error(project, tmp_path, content, said):
     path = tmp_path / "broken.jsonl"
     path.write_bytes(content)
-    with pytest.raises(CommandError, match="Write one JSON object a line"):
+    with pytest.raises(CommandError, match=said):
         run(path, project="taste")
 
 
