@@ -85,7 +85,7 @@ def test_a_key_that_comes_again_with_another_body(as_owner, place, name) -> None
         assert first.status_code >= 400 or name in KEEPS_NOTHING  # refused: the key may be used for the corrected request
         return
     again = as_owner.post(url, "{}", headers=key, **JSON)
-    assert (again.status_code, again["Idempotent-Replay"], again.content) == (first.status_code, "true", first.content)
+    assert (again.status_code, again["Idempotent-Replay"], again.json()) == (first.status_code, "true", first.json())
     assert assert_shape(as_owner.post(url, '{"x": 1}', headers=key, **JSON), 422)["code"] == "key_reused"
     other = reverse("api_next", args=["taste"])
     if other != url:

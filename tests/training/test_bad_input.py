@@ -12,7 +12,7 @@ from tests.builders import make_member, make_project
 from tests.training.test_urls_by_role import ALSO, OWN, TABLE, address_of, patterns, place, sign_in  # noqa: F401  (a fixture)
 from training.models import Run
 
-NO_FIELDS = {"tryout_again"}  # it reads none, and would make a row beside one whose id the fixture has chosen
+NO_FIELDS = {"tryout_again"}  # it reads none
 POSTED = sorted(
     {name for name, expected in [*TABLE.items(), *ALSO] if expected.method == "post"} - NO_FIELDS | {"join", "account", "tokens"}
 )

@@ -196,9 +196,9 @@ def place(db) -> dict[str, object]:
              "webhook_id": ID, "delivery_id": ID, "delivery": ID}  # fmt: skip
     place |= {"suffix": "csv"}
     place |= {"alias": "best"}
-    for pk in (1, ID):
-        project.tryouts.create(pk=pk, first=project.versions.first(), by=somebody, messages=[], temperature=1, top_p=1,
-                               max_new_tokens=9, seed=1)  # fmt: skip
+    project.tryouts.create(
+        pk=ID, first=project.versions.first(), by=somebody, messages=[], temperature=1, top_p=1, max_new_tokens=9, seed=1
+    )
     return place | reviewed | {"project": project}
 
 
@@ -207,6 +207,8 @@ def address_of(name: str, place: dict[str, object]) -> str:
     wanted = {key: place[key] for key in pattern.pattern.converters}
     if name.startswith(("version", "api_version")) and "number" in wanted:
         wanted["number"] = 0
+    if "tryout" in name and "number" in wanted:
+        wanted["number"] = ID
     return reverse(name, kwargs=wanted)
 
 
