@@ -13,9 +13,9 @@ from django.db import transaction
 from annotate.models import Comparison, Completion, Prompt
 from annotate.models.comparison import Purpose
 from training.endpoints.evaluation import answers_from_endpoint
-from training.generation.filling import required_now, seed_of
+from training.generation.filling import required_now, seed_of, store_answer
 from training.generation.named_makers import names_its_maker
-from training.generation.sampling import Policy, Request, Sample, load_policy, sample
+from training.generation.sampling import Policy, Request, load_policy, sample
 from training.models import Evaluation, EvaluationPair, Version
 from training.rewards.best_of import Drawn, best_by_reward
 from training.worker import jobs
@@ -121,7 +121,7 @@ def _answers(
         with transaction.atomic():
             jobs.heartbeat(job=evaluation, progress=evaluation.progress + len(batch))
             for prompt, (request, answer) in drawn:
-                answers[prompt.pk] = _store(prompt, version, request, answer, best_of, policy)
+                answers[prompt.pk] = store_answer(prompt, version, request, answer, best_of=best_of, dtype=policy.dtype)
     return answers
 
 
@@ -182,20 +182,3 @@ def _draw(
         waiting = empty
         if not waiting:
             return
-
-
-def _store(prompt: Prompt, version: Version, request: Request, answer: Sample, best_of: int, policy: Policy) -> Completion:
-    return Completion.objects.create(
-        prompt=prompt,
-        version=version,
-        text=answer.text,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        max_new_tokens=request.max_new_tokens,
-        seed=request.seed,
-        best_of=best_of,
-        dtype=policy.dtype,
-        token_count=answer.token_count,
-        finish_reason=answer.finish_reason,
-        logprob=answer.logprob,
-    )

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from django.db.models import Count
 from django_tasks.base import TaskResultStatus
@@ -15,6 +16,9 @@ from training.generation.unanswered import unanswered_prompts
 from training.models import Generation, Run, Version
 from training.models.job import JobState
 from training.versions.registry import serving_version
+
+if TYPE_CHECKING:  # it loads torch, and the clock imports this module
+    from training.generation.sampling import Request, Sample
 
 MOST_TRIES = 3  # to get two different answers to one prompt
 
@@ -77,6 +81,26 @@ def seed_of(*parts: int) -> int:
 def required_now(project: Project) -> int:
     """How many judgements a new pair needs, until the transaction ends: somebody may have changed it while the model wrote."""
     return Project.objects.select_for_update(no_key=True).values_list("judgements_required", flat=True).get(pk=project.pk)
+
+
+def store_answer(
+    prompt: Prompt, version: Version, request: "Request", answer: "Sample", *, best_of: int, dtype: str
+) -> Completion:
+    """What a version of ours wrote, with all that is needed to make it again. `best_of`: how many it was chosen from."""
+    return Completion.objects.create(
+        prompt=prompt,
+        version=version,
+        text=answer.text,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        max_new_tokens=request.max_new_tokens,
+        seed=request.seed,
+        best_of=best_of,
+        dtype=dtype,
+        token_count=answer.token_count,
+        finish_reason=answer.finish_reason,
+        logprob=answer.logprob,
+    )
 
 
 def add_pair(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from django.db import transaction
 from django.db.models import F
 
-from annotate.models import Completion, Project, Prompt
+from annotate.models import Project, Prompt
 from training.endpoints.adapters import endpoint_for
 from training.endpoints.generation import fill_from_endpoint
 from training.generation.filling import (
@@ -19,6 +19,7 @@ from training.generation.filling import (
     required_now,
     seed_of,
     something_goes_first,
+    store_answer,
     why_nothing,
 )  # fmt: skip
 from training.generation.named_makers import names_its_maker
@@ -187,20 +188,6 @@ def _store(generation: Generation, pairs: Pairs, policy: Policy) -> None:
     drawn_from = project.answers_per_pair if project.answers_per_pair > 2 and has_rewards(version) else 1
     for prompt, pair in pairs.good:
         first, second = (
-            Completion.objects.create(
-                prompt=prompt,
-                version=version,
-                text=answer.text,
-                temperature=request.temperature,
-                top_p=request.top_p,
-                max_new_tokens=request.max_new_tokens,
-                seed=request.seed,
-                best_of=drawn_from,
-                dtype=policy.dtype,
-                token_count=answer.token_count,
-                finish_reason=answer.finish_reason,
-                logprob=answer.logprob,
-            )
-            for request, answer in pair
+            store_answer(prompt, version, request, answer, best_of=drawn_from, dtype=policy.dtype) for request, answer in pair
         )
         add_pair(project=project, prompt=prompt, first=first, second=second, priority=priority, required=required)
