@@ -286,7 +286,7 @@ def test_a_pair_is_the_best_and_the_worst_of_several_by_implicit_reward(base, pr
     for prompt, pair in pairs.good:
         seeds = [seed_of(1, 0, prompt.pk, 0, side) for side in range(6)]
         requests = [Request(prompt.messages, seed, project.temperature, project.top_p, project.max_new_tokens) for seed in seeds]
-        answers = sample(policy.model, policy.tokenizer, requests)
+        answers = [each for each in sample(policy.model, policy.tokenizer, requests) if each.text.strip()]
         rewards = dict(zip([answer.text for answer in answers], rewards_of(child, policy, prompt, answers), strict=True))
         chosen = {rewards[answer.text] for _, answer in pair}
         assert chosen == {min(rewards.values()), max(rewards.values())}
