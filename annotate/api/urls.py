@@ -4,10 +4,13 @@ from django.urls import path
 
 from .about import MeView, ReferenceView, SchemaView
 from .gold import ExcuseView, GoldListView, GoldPeopleView, GoldView
+from .guidelines import EditionsView, EditionView, GuidelinesView, ReadGuidelinesView
 from .handouts import HandoutsView, HandoutView, ReleaseHandoutView
+from .invitations import InvitationsView, InvitationView, RevokeInvitationView
 from .judging import JudgementsView, NextView, ProgressView, RenewView, SkipView, UndoView
 from .members import ExclusionView, MemberLinkView, MembersView, MemberView, SuspensionView
 from .pairs import AllJudgementsView, ComparisonsView, ComparisonView, CompletionsView
+from .pause import PauseView
 from .prompts import PromptsView, PromptView
 from .ratings import NextRatingView, PushRatingsView, RatingsView, UndoRatingView
 from .review import DecideView, DecisionsView, DecisionView, ReviewCaseView, ReviewView
@@ -25,6 +28,14 @@ urlpatterns = [
     path(MEMBER + "link/", MemberLinkView.as_view(), name="api_member_link"),
     path(MEMBER + "suspension/", SuspensionView.as_view(), name="api_member_suspension"),
     path(MEMBER + "exclusion/", ExclusionView.as_view(), name="api_member_exclusion"),
+    path(PROJECT + "invitations/", InvitationsView.as_view(), name="api_invitations"),
+    path(PROJECT + "invitations/<int:number>/", InvitationView.as_view(), name="api_invitation"),
+    path(PROJECT + "invitations/<int:number>/revoke/", RevokeInvitationView.as_view(), name="api_invitation_revoke"),
+    path(PROJECT + "guidelines/", GuidelinesView.as_view(), name="api_guidelines"),
+    path(PROJECT + "guidelines/read/", ReadGuidelinesView.as_view(), name="api_guidelines_read"),
+    path(PROJECT + "guidelines/editions/", EditionsView.as_view(), name="api_editions"),
+    path(PROJECT + "guidelines/editions/<int:number>/", EditionView.as_view(), name="api_edition"),
+    path(PROJECT + "pause/", PauseView.as_view(), name="api_pause"),
     path(PROJECT + "gold/", GoldListView.as_view(), name="api_gold_list"),
     path(PROJECT + "gold/<int:id>/", GoldView.as_view(), name="api_gold"),
     path(PROJECT + "gold/people/", GoldPeopleView.as_view(), name="api_gold_people"),

@@ -37,6 +37,29 @@ def make_tiny_model(directory: Path, seed: int = 0) -> Path:
     return directory
 
 
+def make_model_that_says(letter: str, directory: Path) -> Path:
+    """Save a Llama that answers everything with one letter and ends there: each token's embedding says what follows it."""
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+        pad_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    said = tokenizer.convert_tokens_to_ids(letter)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.model.norm.weight.fill_(1)
+        model.model.embed_tokens.weight[:, 0] = 1  # after any token …
+        model.lm_head.weight[said, 0] = 10  # … the letter
+        model.model.embed_tokens.weight[said] = torch.eye(32)[1]  # after the letter …
+        model.lm_head.weight[tokenizer.eos_token_id, 1] = 10  # … the end
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -10,7 +10,15 @@ from tests.training.test_urls_by_role import CASES, TABLE, address_of, told
 from tests.training.test_urls_by_role import place as place
 
 RATING = ("api_ratings", "api_rating_next", "api_rating_undo")
-JUDGING = {"api_next", "api_judgements", "api_skip", "api_undo", "api_renew", *RATING}  # what an annotator's program needs
+JUDGING = {
+    "api_next",
+    "api_guidelines_read",
+    "api_judgements",
+    "api_skip",
+    "api_undo",
+    "api_renew",
+    *RATING,
+}  # what an annotator's program needs
 API = [(name, expected) for name, expected in CASES if name.startswith("api_") and name != "api_reference"]
 IDS = [f"{name}-{expected.method}" for name, expected in API]
 

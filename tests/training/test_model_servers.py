@@ -1,32 +1,27 @@
 """A model server that is not ours: `transformers serve` with the tiny model, asked as any endpoint is."""
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from annotate.consensus.triples import settle
-from annotate.models import Comparison, Completion
+from annotate.models import Assignment, Comparison, Completion, Judgement
+from annotate.models.assignment import AssignmentState
+from annotate.models.judgement import Outcome
 from annotate.models.prompt import Split
+from bench.served.server import transformers_serve
 from tests import builders
 from tests.training.endpoints import make_endpoint
 from tests.training.model_server import model_server
 from training.ai.annotators import create_ai_annotator
+from training.ai.protocol import Protocol, decide, read
 from training.ai.sittings import run_sitting, start_sitting
-from training.endpoints.chat import Client, Question
+from training.endpoints.chat import Answer, Client, Question
 from training.endpoints.errors import EndpointError
 from training.endpoints.probe import probe_endpoint
 from training.endpoints.registering import serve_endpoint
 from training.generation.pairs import run_generation
-from training.models import Generation
+from training.models import Generation, Sitting
 from training.models.job import JobState
 from training.runs.ordering import start_run
 from training.runs.supervision import run_training
@@ -37,37 +32,19 @@ SEA = [{"role": "user", "content": "Write a short answer about the sea."}]
 
 @pytest.fixture(scope="module")
 def served(tiny_model, tmp_path_factory) -> Iterator[tuple[str, str]]:
-    """The server's address and what it calls its model: a directory, which samples only if its configuration says so."""
-    directory = tmp_path_factory.mktemp("served") / "tiny"
-    shutil.copytree(tiny_model, directory)
-    path = directory / "generation_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_sample": True}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    program = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", program, "serve", str(directory), "--host", "127.0.0.1", "--port", str(port)]
-    with Path(tmp_path_factory.mktemp("log") / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            wait_until_it_answers(process, port, Path(log.name))
-            yield f"http://127.0.0.1:{port}/v1", str(directory)
-        finally:
-            process.terminate()
-            process.wait(30)
+    """The server's address and what it calls its model: a directory."""
+    with transformers_serve(tiny_model, tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
-def wait_until_it_answers(process: subprocess.Popen, port: int, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(log.read_text()[-2000:])
+@pytest.fixture(scope="module")
+def served_a(tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """A second server, whose model says A to everything."""
+    from tests.trainer.tiny import make_model_that_says
+
+    directory = make_model_that_says("A", tmp_path_factory.mktemp("model") / "a")
+    with transformers_serve(directory, tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 @pytest.fixture
@@ -112,6 +89,45 @@ def test_a_model_it_does_not_have_is_told_in_words(endpoint) -> None:
     endpoint.model = "another"
     with pytest.raises(EndpointError, match="requested 'another'"), Client(endpoint) as client:
         client.ask(Question(SEA))
+
+
+def test_what_it_writes_it_judges_in_both_orders(endpoint, served_a, project) -> None:
+    """Generation and AI judging by real servers. One judge says A whatever it reads: no pair of it is more than a tie. The other
+    babbles: what it says is taken as the protocol reads it, or asked for once more and then skipped."""
+    for _ in range(4):
+        builders.make_prompt(project)
+    project.judgements_required = 2
+    project.save()
+    run_generation(Generation.objects.create(project=project, version=serve_endpoint(endpoint=endpoint)).pk)
+    letter = judge_with(make_endpoint(project, served_a[0], model=served_a[1], timeout_seconds=30, features=endpoint.features))
+    assert (letter.state, letter.progress, letter.divided, letter.skipped) == (JobState.DONE, 4, 4, 0), letter.error
+    assert letter.requests == 8 and letter.completion_tokens == 16  # both orders, once each: the letter and the end of its turn
+    for judgement in Judgement.objects.select_related("ai_verdict"):
+        assert judgement.outcome == Outcome.TIE and judgement.ai_verdict.answers == ["A", "A"]
+        assert (judgement.ai_verdict.shown_first, judgement.ai_verdict.shown_second) == ("first", "second")
+
+    babble = judge_with(endpoint)
+    assert babble.state == JobState.DONE and babble.progress + babble.skipped == 4, babble.error
+    assert babble.requests >= 8 + babble.skipped  # each order, and again where it could not be read
+    skipped = Assignment.objects.filter(annotator=babble.annotator.user, state=AssignmentState.SKIPPED)
+    assert [row.skip_reason.startswith("Its answer could not be read, asked twice: “") for row in skipped] == [
+        True
+    ] * babble.skipped
+    plain = Protocol(rubric="Shorter.")
+    for judgement in Judgement.objects.filter(annotator=babble.annotator.user).select_related("ai_verdict"):
+        once, back = (read(plain, Answer(text, "stop", 1)) for text in judgement.ai_verdict.answers)
+        said = {"a": Outcome.FIRST, "b": Outcome.SECOND, "tie": Outcome.TIE}[decide(once, back).choice]
+        assert judgement.outcome == said
+
+
+def judge_with(endpoint) -> Sitting:
+    judge = create_ai_annotator(
+        project=endpoint.project, name=endpoint.name, rubric="Shorter.", endpoint=endpoint, uses_logprobs=False
+    )
+    sitting = start_sitting(judge)
+    run_sitting(sitting.pk)
+    sitting.refresh_from_db()
+    return sitting
 
 
 def test_the_loop_with_generation_and_ai_judging_over_the_network(endpoint, project, base) -> None:

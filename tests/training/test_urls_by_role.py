@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from annotate.models import Assignment, Judgement
+from annotate.projects.guidelines import save_guidelines
 from annotate.review.decisions import leave_as_it_is
 from tests.builders import make_comparison, make_member, make_project, make_prompt, make_user, make_version
 from tests.collecting.judged import judge
@@ -175,6 +176,7 @@ def place(db) -> dict[str, object]:
     make_evaluation(make_version(project, parent=base), base)
     project.imports.create(number=1, file_name="others.jsonl", format="trl")
     project.file_imports.create(upload=OWN, file_name="others.jsonl", asked={})
+    save_guidelines(project=project, text="Prefer the shorter one.", by=None)
     project.handouts.create(number=1, name="Batch", size=0)
     somebody = make_member(project, "annotator", "somebody")
     endpoint = project.endpoints.create(name="local", base_url="http://127.0.0.1:9/v1", model="tiny")

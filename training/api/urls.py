@@ -10,7 +10,9 @@ from training.api import (
     evaluations,
     exports,
     generations,
+    imports,
     inquiries,
+    leaderboard,
     playground,
     projects,
     runs,
@@ -22,6 +24,7 @@ RUN, VERSION = PROJECT + "runs/<int:number>/", PROJECT + "versions/<int:number>/
 DATASET, EVALUATION = PROJECT + "datasets/<int:number>/", PROJECT + "evaluations/<int:number>/"
 TRYOUT = PROJECT + "playground/<int:id>/"
 GENERATION, INQUIRY = PROJECT + "generations/<int:id>/", PROJECT + "inquiries/<int:id>/"
+IMPORT, UPLOAD = PROJECT + "imports/<int:number>/", PROJECT + "uploads/<uuid:upload>/"
 ENDPOINT, AI = PROJECT + "endpoints/<int:endpoint_id>/", PROJECT + "ai/<int:annotator_id>/"
 
 urlpatterns = [
@@ -33,6 +36,15 @@ urlpatterns = [
     path(DATASET + "<slug:split>.jsonl", datasets.DatasetFileView.as_view(), name="api_dataset_file"),
     path(PROJECT + "export/", exports.ExportView.as_view(), name="api_export"),
     path(PROJECT + "export/card/", exports.ExportCardView.as_view(), name="api_export_card"),
+    path(PROJECT + "imports/", imports.ImportsView.as_view(), name="api_imports"),
+    path(PROJECT + "imports/preview/", imports.PreviewImportView.as_view(), name="api_import_preview"),
+    path(IMPORT, imports.ImportView.as_view(), name="api_import"),
+    path(IMPORT + "undo/", imports.UndoImportView.as_view(), name="api_import_undo"),
+    path(IMPORT + "refused/", imports.RefusedRowsView.as_view(), name="api_import_refused"),
+    path(UPLOAD, imports.UploadView.as_view(), name="api_upload"),
+    path(UPLOAD + "cancel/", imports.CancelUploadView.as_view(), name="api_upload_cancel"),
+    path(UPLOAD + "go-on/", imports.GoOnWithUploadView.as_view(), name="api_upload_go_on"),
+    path(PROJECT + "leaderboard/", leaderboard.LeaderboardView.as_view(), name="api_leaderboard"),
     path(PROJECT + "generations/", generations.GenerationsView.as_view(), name="api_generations"),
     path(GENERATION, generations.GenerationView.as_view(), name="api_generation"),
     path(GENERATION + "cancel/", generations.CancelGenerationView.as_view(), name="api_generation_cancel"),
