@@ -6,12 +6,12 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Q
 from django.urls import reverse
 
-from annotate.models import Judgement, Project
-from annotate.models.judgement import Outcome
-from annotate.projects.progress import Pairs, count_pairs
-from training.datasets.previews import kept_preview
-from training.datasets.snapshots import Preview
-from training.generation.unanswered import unanswered_prompts
+from annotate.models import Project
+from annotate.projects.judged import Judged, count_judged
+from annotate.projects.progress import Pairs, recent_pairs
+from training.datasets.kept_previews import kept_preview
+from training.datasets.previews import Preview
+from training.generation.unanswered import has_unanswered
 from training.models import Generation, Run, Version
 from training.models.job import Job, JobState
 from training.outlook import Line, Situation, outlook_of
@@ -53,14 +53,7 @@ class Overview:
 
 def overview_of(project: Project) -> Overview:
     prompts = project.prompts.aggregate(all=Count("id"), heldout=Count("id", filter=Q(split="heldout")), last=Max("created_at"))
-    pairs = count_pairs(project)
-    judged = (
-        Judgement.objects.standing()
-        .filter(comparison__project=project)
-        .aggregate(
-            all=Count("id"), ties=Count("id", filter=Q(outcome__in=[Outcome.TIE, Outcome.BOTH_BAD])), last=Max("created_at")
-        )
-    )
+    pairs, judged = recent_pairs(project), count_judged(project)
     finished = project.runs.filter(state=JobState.DONE).select_related("dataset").order_by("-number").first()
     preview = kept_preview(project=project, since=finished)
     serving = serving_version(project)
@@ -68,11 +61,11 @@ def overview_of(project: Project) -> Overview:
     versions = tuple(project.versions.select_related("run", "project").order_by("-number")[:5])
     generation = project.generations.select_related("version").order_by("-id").first()
     promoted = project.promotions.aggregate(at=Max("at"))["at"]
-    changes = [prompts["last"], judged["last"], promoted, generation.finished_at if generation else None]
+    changes = [prompts["last"], judged.last, promoted, generation.finished_at if generation else None]
     now = Situation(
         project=project, serving=serving, pairs=pairs, generation=generation, run=runs[0] if runs else None,
         changed_at=max(filter(None, changes), default=None),
-        unanswered=bool(serving and unanswered_prompts(serving).exists()), cautions=_cautions(serving) if serving else 0,
+        unanswered=bool(serving and has_unanswered(serving)), cautions=_cautions(serving) if serving else 0,
         evaluation=project.evaluations.open().select_related("candidate", "opponent", "project").order_by("-number").first(),
     )  # fmt: skip
     working = [job for job in (generation, now.run) if job and not JobState(job.state).is_over]
@@ -100,13 +93,13 @@ def _cautions(serving: Version) -> int:
     return cache.get_or_set(key, count, KEEP_SECONDS)
 
 
-def _steps(now: Situation, prompts: dict, pairs: Pairs, judged: dict, preview: Preview) -> tuple[Step, ...]:
-    slug = now.project.slug
+def _steps(now: Situation, prompts: dict, pairs: Pairs, judged: Judged, preview: Preview) -> tuple[Step, ...]:
+    slug, about = now.project.slug, "~ " if preview.is_sample else ""
     return (
         Step("Prompts", f"{prompts['all']:,}", f"{prompts['heldout']:,} held out", "book"),
         Step("Comparisons", f"{pairs.all:,}", _pairs_in_words(pairs), "compare", job=_unfinished(now.generation)),
-        Step("Judgements", f"{judged['all']:,}", counted(judged["ties"], "tie or both bad", "ties or both bad"), "check"),
-        Step("Triples", f"{preview.train + preview.heldout:,}", f"{preview.heldout:,} held out", "stack"),
+        Step("Judgements", f"{judged.all:,}", counted(judged.sideless, "tie or both bad", "ties or both bad"), "check"),
+        Step("Triples", f"{about}{preview.train + preview.heldout:,}", f"{about}{preview.heldout:,} held out", "stack"),
         _run_step(now.run, reverse("runs", args=[slug])),
         _serving_step(now.serving, reverse("versions", args=[slug])),
     )

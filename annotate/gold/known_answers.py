@@ -7,6 +7,7 @@ between and after stays told apart by its assignment (`is_gold`).
 from collections import defaultdict
 
 from django.db import transaction
+from django.utils import timezone
 
 from annotate.gold.scale_line import places_of
 from annotate.models import Assignment, Comparison, Dispute, GoldAnswer, Judgement, Project, User
@@ -59,6 +60,7 @@ def unmark_gold(*, comparison: Comparison) -> None:
     """It is a training comparison again, with the judgements it got as one. Those it got as gold stay in the record."""
     lock_comparison(comparison.pk)
     if Comparison.objects.filter(pk=comparison.pk, purpose=Purpose.GOLD).update(purpose=Purpose.TRAIN):
+        GoldAnswer.objects.filter(pk=comparison.pk).update(marked_at=timezone.now())
         recount_places([comparison.pk])
         note_disputes([comparison.pk])
 

@@ -9,6 +9,7 @@ from .guidelines import GuidelinesEdition
 from .handout import Handout
 from .invitation import Invitation
 from .judgement import Judgement
+from .pair_count import PairCount
 from .people import SignInLink, User
 from .preference_import import PreferenceImport
 from .project import Membership, Project
@@ -35,6 +36,7 @@ __all__ = [
     "Invitation",
     "Judgement",
     "Membership",
+    "PairCount",
     "PreferenceImport",
     "Project",
     "Prompt",

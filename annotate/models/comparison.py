@@ -133,4 +133,5 @@ class Comparison(models.Model):
                 name="comparison_handed_out",
             ),
             models.Index(fields=["project", "state"], name="comparison_by_state"),
+            models.Index(fields=["project"], condition=Q(purpose="gold"), name="comparison_gold"),  # few among very many
         ]

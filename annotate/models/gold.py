@@ -21,7 +21,7 @@ class GoldAnswer(models.Model):
     accepts_both_bad = models.BooleanField(default=False)
     reason = models.TextField(blank=True, help_text="Shown after the answer, where the project gives feedback.")
     by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    marked_at = models.DateTimeField(auto_now=True)
+    marked_at = models.DateTimeField(auto_now=True, help_text="Or unmarked.")
 
     class Meta:
         constraints = [

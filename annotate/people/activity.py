@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
-from django.db.models import Count, Exists, IntegerField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from annotate.consensus.exclusions import excluded_people
 from annotate.gold.known_answers import accuracy_of
 from annotate.models import Assignment, Judgement, Membership, Project, User
+from annotate.projects.judged import count_judged_since
 from annotate.quality.agreement import against_the_others
 from annotate.quality.figures import Share
 
 LOOKED_AT = 4000  # of the newest judgements of the project: for the usual time and the agreement
-WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+WEEK = timedelta(days=7)  # today and the six days before
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Activity:
     membership: Membership
     last_judged: datetime | None
     is_at_work: bool  # has a pair on screen now
-    week: int  # judgements in the last seven days
+    week: int  # judgements in the last seven days, today among them
     median_seconds: float | None  # of the newest
     agreeing: Share  # with what most of the others said
     accuracy: Share  # of their answers to known ones
@@ -45,12 +46,13 @@ def list_activity(project: Project) -> list[Activity]:
     seconds, outcomes = _newest(project)
     alike = against_the_others(unit for unit in outcomes.values() if len(unit) > 1)
     excluded = excluded_people(project)
+    week = count_judged_since(project, timezone.localdate() - WEEK + DAY)
     return [
         Activity(
             membership=membership,
             last_judged=membership.last_judged,
             is_at_work=membership.is_at_work,
-            week=membership.week,
+            week=week[membership.user_id],
             median_seconds=median(seconds[membership.user_id]) if membership.user_id in seconds else None,
             agreeing=Share(*alike.get(membership.user_id, (0, 0))),
             accuracy=accuracy.get(membership.user_id, Share(0, 0)),
@@ -61,15 +63,12 @@ def list_activity(project: Project) -> list[Activity]:
 
 
 def _memberships(project: Project) -> QuerySet[Membership]:
-    now = timezone.now()
     own = Judgement.objects.standing().filter(annotator=OuterRef("user"), comparison__project=project, batch=None)
-    lately = own.filter(created_at__gte=now - WEEK).order_by().values("annotator").annotate(n=Count("pk")).values("n")
     at_work = Assignment.objects.live().filter(annotator=OuterRef("user"), comparison__project=project)
     return (
         project.memberships.select_related("user")
         .annotate(
             last_judged=Subquery(own.order_by("-created_at").values("created_at")[:1]),
-            week=Coalesce(Subquery(lately, output_field=IntegerField()), 0),
             is_at_work=Exists(at_work),
         )
         .order_by("joined_at", "pk")

@@ -1,21 +1,24 @@
 """How far the work has come: one person's, and the project's."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 from django.core.cache import cache
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from annotate.models import Assignment, Comparison, Judgement, Project, User
+from annotate.models import Assignment, Comparison, Judgement, PairCount, Project, User
 from annotate.models.comparison import ComparisonState, Purpose
 from annotate.models.kept_queries import Given, KeptQuery
 from annotate.models.prompt import Split
+from annotate.projects.judged import count_judged
 
 LARGE = 2_000  # pairs from which on nobody misses one in a count
 KEPT_SECONDS = 5
+SMALL_SECONDS = 60
+COUNTED_LATELY = timedelta(minutes=2)  # by the clock, if it runs
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,42 @@ class Pairs:
 
 
 def recent_pairs(project: Project) -> Pairs:
-    """As `count_pairs`; of a large project up to a few seconds old, for what is shown after every answer."""
+    """As `count_pairs`; of a large project as the clock counted them last, or up to a few seconds old."""
     return recent_pairs_of([project.pk])[project.pk]
 
 
 def recent_pairs_of(projects: Collection[int]) -> dict[int, Pairs]:
-    """The same of several projects, by their ids: one query for all that are not known."""
-    kept: dict[str, Pairs] = cache.get_many([f"pairs:{project}" for project in projects])
-    found = {project: kept[f"pairs:{project}"] for project in projects if f"pairs:{project}" in kept}
-    counted = count_pairs_of([project for project in projects if project not in found])
-    cache.set_many({f"pairs:{project}": pairs for project, pairs in counted.items() if pairs.all >= LARGE}, KEPT_SECONDS)
-    return found | counted
+    """The same of several projects, by their ids: a few queries for all that are not known."""
+    kept: dict[str, Pairs | None] = cache.get_many([f"pairs:{project}" for project in projects])
+    found = {project: pairs for project in projects if (pairs := kept.get(f"pairs:{project}"))}
+    found |= _counted_lately([project for project in projects if f"pairs:{project}" not in kept])
+    found |= count_pairs_of([project for project in projects if project not in found])
+    large = {f"pairs:{project}": pairs for project, pairs in found.items() if pairs.all >= LARGE}
+    cache.set_many(large, KEPT_SECONDS)
+    small = {f"pairs:{project}": None for project in projects if f"pairs:{project}" not in large}
+    cache.set_many(small, SMALL_SECONDS)  # counted each time, without looking whether the clock has done so
+    return found
+
+
+def keep_pairs(*, project: Project) -> None:
+    """Counts them for the pages if there are many: a part of the clock's work."""
+    if project.comparisons.exclude(purpose=Purpose.GOLD)[:LARGE].count() < LARGE:
+        PairCount.objects.filter(project=project).delete()
+        return
+    now = timezone.now()
+    PairCount.objects.update_or_create(project=project, defaults=asdict(count_pairs(project)) | {"counted_at": now})
+
+
+def _counted_lately(projects: Collection[int]) -> dict[int, Pairs]:
+    """What the clock counted. A short queue is counted anew, exactly: what happens next depends on it."""
+    if not projects:
+        return {}
+    kept = PairCount.objects.filter(project__in=projects, counted_at__gt=timezone.now() - COUNTED_LATELY)
+    found = {each.project_id: Pairs(each.judged, each.waiting, each.free, each.retired) for each in kept}
+    short = [project for project, pairs in found.items() if pairs.waiting < LARGE]
+    for project, now in (count_pairs_of(short, only=ComparisonState.OPEN) if short else {}).items():
+        found[project] = replace(found[project], waiting=now.waiting, free=now.free)
+    return found
 
 
 def judged_today(*, project: Project, annotator: User) -> int:
@@ -71,10 +99,11 @@ def count_pairs(project: Project) -> Pairs:
     return count_pairs_of([project.pk])[project.pk]
 
 
-def count_pairs_of(projects: Collection[int]) -> dict[int, Pairs]:
-    """By the projects' ids. One query."""
+def count_pairs_of(projects: Collection[int], *, only: ComparisonState | None = None) -> dict[int, Pairs]:
+    """By the projects' ids; of one state only, if one is given. One query."""
     free = Count("pk", filter=Q(free_places__gt=0))
     pairs = Comparison.objects.filter(project__in=projects).exclude(purpose=Purpose.GOLD).order_by()
+    pairs = pairs.filter(state=only) if only else pairs
     rows = pairs.values_list("project", "state").annotate(all=Count("pk"), free=free) if projects else ()
     counted = {(project, state): (number, free) for project, state, number, free in rows}
 
@@ -106,20 +135,14 @@ class Progress(TypedDict):
 
 
 def progress_of(*, project: Project, annotator: User | None = None) -> Progress:
-    """Four queries. Without an annotator, `mine` and `mine_today` are 0."""
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    mine = Q(annotator=annotator)
-    judgements = (
-        Judgement.objects.standing()
-        .filter(comparison__project=project)
-        .aggregate(all=Count("pk"), mine=Count("pk", filter=mine), today=Count("pk", filter=mine & Q(created_at__gte=midnight)))
-    )
-    pairs = count_pairs(project)
+    """As many queries for much as for little. Without an annotator, `mine` and `mine_today` are 0."""
+    own = Judgement.objects.standing().filter(comparison__project=project, annotator=annotator)
+    pairs = recent_pairs(project)
     prompts = dict(project.prompts.order_by().values_list("split").annotate(Count("pk")))
     return {
-        "mine_today": judgements["today"],
-        "mine": judgements["mine"],
-        "judgements": judgements["all"],
+        "mine_today": judged_today(project=project, annotator=annotator) if annotator else 0,
+        "mine": own.count() if annotator else 0,
+        "judgements": count_judged(project).all,
         "done": pairs.judged,
         "open": pairs.waiting,
         "leased": Assignment.objects.live().filter(comparison__project=project).count(),

@@ -1,8 +1,9 @@
 """Counting for the quality page: at once while there is little, and kept in blocks by the clock when there is much.
 
-A block is the comparisons whose ids share all but their last three digits. A judgement that comes, goes or comes back makes
-its block due; the others' tallies stay as they are, and of the total the block's former tally is taken off and its new one put
-on. So a million judgements are read once, and each further minute costs what was judged in it.
+A block is the comparisons whose ids share all but their last three digits. A judgement that comes, goes or comes back, or a
+decision about a comparison, makes its block due; the others' tallies stay as they are, and of the total the block's former
+tally is taken off and its new one put on. So a million judgements are read once, and each further minute costs what was judged
+in it.
 """
 
 import time
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from annotate.models import Assignment, Decision, Judgement, Project
+from annotate.models import Assignment, Decision, GoldAnswer, Judgement, Project
 from annotate.models.assignment import AssignmentState
 from annotate.models.judgement import Outcome
 from annotate.models.quality import QualityBlock, QualityCount
@@ -42,6 +43,7 @@ class Counted:
     skips: dict[int, int]
     at: datetime | None = None  # None: at this moment
     is_cut: bool = False  # only the newest were looked at: nobody has counted all of them yet
+    newest: int = 0  # of what was counted then: judgements with greater keys have come since
 
 
 def counted(project: Project) -> Counted:
@@ -49,17 +51,37 @@ def counted(project: Project) -> Counted:
     standing = Judgement.objects.standing().filter(comparison__project=project)
     if standing[: AT_ONCE + 1].count() <= AT_ONCE:
         return Counted(tally_of(_read(standing)), _count_skips(project))
-    kept = QualityCount.objects.filter(project=project, counted_at__isnull=False).first()
-    if kept:
-        skips = {int(person): number for person, number in kept.tally["skips"].items()}
-        return Counted(Tally.from_json(kept.tally), skips, at=kept.counted_at)
+    if kept := counted_by_clock(project):
+        return kept
     newest = standing.order_by("-pk")[:AT_ONCE]
     return Counted(tally_of(_read(newest)), _count_skips(project), is_cut=True)
+
+
+def counted_by_clock(project: Project) -> Counted | None:
+    """All up to some moment; None before the clock has come to it."""
+    kept = QualityCount.objects.filter(project=project, counted_at__isnull=False).first()
+    if kept is None:
+        return None
+    skips = {int(person): number for person, number in kept.tally["skips"].items()}
+    return Counted(Tally.from_json(kept.tally), skips, at=kept.counted_at, newest=kept.counted_newest)
 
 
 def is_kept(project: Project) -> bool:
     """Whether there are too many judgements to count them on each page."""
     return Judgement.objects.filter(comparison__project=project)[: AT_ONCE + 1].count() > AT_ONCE
+
+
+def in_block(number: int) -> Q:
+    """The condition on judgements that their comparisons are in that block."""
+    return Q(comparison_id__gte=number * BLOCK, comparison_id__lt=(number + 1) * BLOCK)
+
+
+def blocks_of(project: Project) -> list[int]:
+    """The numbers of the blocks that hold judged comparisons; before they have been counted, of all that may."""
+    if counted := sorted(QualityBlock.objects.filter(project=project).values_list("number", flat=True)):
+        return counted
+    ends = project.comparisons.aggregate(first=Min("pk"), last=Max("pk"))
+    return list(range((ends["first"] or 0) // BLOCK, (ends["last"] or 0) // BLOCK + 1))
 
 
 def count_on(*, project: Project, seconds: float = SECONDS_AT_ONCE) -> bool:
@@ -75,12 +97,13 @@ def count_on(*, project: Project, seconds: float = SECONDS_AT_ONCE) -> bool:
         kept.blocks_left = sorted(_all_blocks(project) if everything else _changed_blocks(kept))
         kept.looked_at, kept.newest_judgement = now, newest
         if not kept.blocks_left and kept.counted_at:
+            kept.counted_at, kept.counted_newest = now, newest
             kept.save()
             return False
-    found: dict[int, Tally] = {}
+    found: dict[int, QualityBlock] = {}
     while kept.blocks_left:
-        number = kept.blocks_left.pop()
-        found[number] = _count_block(project, number)
+        number, began = kept.blocks_left.pop(), timezone.now()
+        found[number] = QualityBlock(project=project, number=number, tally=_count_block(project, number).as_json(), read_at=began)
         if time.monotonic() > until:
             break
     _keep(kept, found)
@@ -99,15 +122,17 @@ def _all_blocks(project: Project) -> set[int]:
 
 
 def _changed_blocks(kept: QualityCount) -> set[int]:
-    """Where judgements have come, have been withdrawn or have been restored since they were last looked for."""
+    """Where judgements have come, been withdrawn or restored, or something was decided, since that was last looked for."""
     own = {"comparison__project": kept.project_id}
     since = kept.looked_at - SLACK
     come = Judgement.objects.filter(**own, pk__gt=kept.newest_judgement)
     if come.exists():
         come = Judgement.objects.filter(**own, pk__gt=kept.newest_judgement - OVERLAP)
-    restored = Decision.objects.filter(**own, taken_back_at__gt=since, judgement__isnull=False)
+    gone = Judgement.objects.filter(**own, withdrawn_at__gt=since)
+    decided = Decision.objects.filter(Q(created_at__gt=since) | Q(taken_back_at__gt=since), **own)
+    marked = GoldAnswer.objects.filter(**own, marked_at__gt=since)
     found: set[int] = set()
-    for rows in (come, Judgement.objects.filter(**own, withdrawn_at__gt=since), restored):
+    for rows in (come, gone, decided, marked):
         found.update(rows.order_by().values_list("comparison_id", flat=True).distinct())
     return {pk // BLOCK for pk in found}
 
@@ -117,29 +142,27 @@ def _was_undone(kept: QualityCount) -> bool:
 
 
 def _count_block(project: Project, number: int) -> Tally:
-    rows = Judgement.objects.standing().filter(
-        comparison__project=project, comparison_id__gte=number * BLOCK, comparison_id__lt=(number + 1) * BLOCK
-    )
-    return tally_of(_read(rows))
+    return tally_of(_read(Judgement.objects.standing().filter(in_block(number), comparison__project=project)))
 
 
 @transaction.atomic
-def _keep(kept: QualityCount, found: dict[int, Tally]) -> None:
+def _keep(kept: QualityCount, found: dict[int, QualityBlock]) -> None:
     """The blocks and the total of them together, or neither. Two clocks do this one after the other."""
     project = kept.project
     running = QualityCount.objects.select_for_update(no_key=True).values_list("running", flat=True).get(pk=kept.pk)
     total = Tally.from_json(running) if running else _merge(project)
     for former in QualityBlock.objects.filter(project=project, number__in=found).values_list("tally", flat=True):
         total.take_off(Tally.from_json(former))
-    for tally in found.values():
-        total.add(tally)
-    blocks = [QualityBlock(project=project, number=number, tally=tally.as_json()) for number, tally in found.items()]
-    fields = ["project", "number"]
-    QualityBlock.objects.bulk_create(blocks, batch_size=100, update_conflicts=True, unique_fields=fields, update_fields=["tally"])
+    for block in found.values():
+        total.add(Tally.from_json(block.tally))
+    QualityBlock.objects.bulk_create(
+        found.values(), batch_size=100, update_conflicts=True, unique_fields=["project", "number"],
+        update_fields=["tally", "read_at"],
+    )  # fmt: skip
     kept.running = total.as_json()
     if not kept.blocks_left:
         kept.tally = kept.running | {"skips": {str(pk): number for pk, number in _count_skips(project).items()}}
-        kept.counted_at = kept.looked_at
+        kept.counted_at, kept.counted_newest = kept.looked_at, kept.newest_judgement
     kept.save()
 
 

@@ -15,7 +15,8 @@ from annotate.models.judgement import Judgement
 from annotate.models.prompt import Split
 from tests import builders
 from tests.training.judges import judge_all, shorter
-from training.datasets.snapshots import NothingToTrainOn, create_dataset, preview_dataset
+from training.datasets.previews import preview_dataset
+from training.datasets.snapshots import NothingToTrainOn, create_dataset
 from training.models import Dataset
 
 FILES = ("train.jsonl", "heldout.jsonl")

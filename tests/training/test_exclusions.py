@@ -21,7 +21,7 @@ from tests.builders import make_comparison, make_member, make_project, make_prom
 from tests.collecting.judged import judge
 from tests.collecting.test_concurrency import at_once
 from tests.training.rows import make_run, make_trained
-from training.datasets.previews import kept_preview
+from training.datasets.kept_previews import kept_preview
 from training.datasets.snapshots import create_dataset
 from training.datasets.trained_on import uses_of
 

@@ -12,7 +12,8 @@ from annotate.models.prompt import Split
 from tests.builders import make_completion, make_member, make_project, make_prompt, make_version
 from tests.training.rows import add_events, make_judgement, make_run
 from training.datasets.filters import FilterError, Filters, filters_in_words
-from training.datasets.snapshots import create_dataset, preview_dataset
+from training.datasets.previews import preview_dataset
+from training.datasets.snapshots import create_dataset
 from training.models import Machine, Run
 from training.runs.estimate import Shape, adapter_numbers, memory_of
 from training.runs.ordering import Order, RunRefused, plan_run, start_run

@@ -14,7 +14,7 @@ from annotate.models.prompt import Split
 from tests.builders import make_comparison, make_completion, make_member, make_prompt
 from tests.collecting.judged import judge
 from training.datasets.filters import Filters
-from training.datasets.previews import kept_preview
+from training.datasets.kept_previews import kept_preview
 from training.datasets.snapshots import NothingToTrainOn, create_dataset
 from training.models import Run
 from training.models.job import JobState

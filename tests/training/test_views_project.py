@@ -14,7 +14,7 @@ from annotate.projects.guidelines import save_guidelines
 from annotate.queue.claims import claim_comparison
 from tests.builders import make_comparison, make_project, make_prompt, make_version, posted_settings
 from tests.training.rows import make_judgement, make_run, make_samples, make_trained
-from training.datasets.snapshots import Preview
+from training.datasets.previews import Preview
 from training.forms import ProjectForm
 from training.models import Generation, Run, RunEvent
 

@@ -25,7 +25,7 @@ from training.clock import kept_figures
 from training.clock.announcements import tell_webhooks
 from training.clock.scheduling import start_due_runs
 from training.evaluations.ordering import decide_evaluations, evaluate_finished_runs
-from training.generation.unanswered import unanswered_prompts
+from training.generation.unanswered import has_unanswered
 from training.leaderboard.counting import is_due
 from training.models import Evaluation, FileImport, Generation, Inquiry, Run, Scoring, Sitting, Tryout, Version
 from training.models.job import JobState
@@ -78,7 +78,10 @@ def end_silent_tryouts() -> None:
 
 
 def keep_figures_up_to_date() -> None:
+    kept_figures.count_pairs()
+    kept_figures.note_answered()
     kept_figures.count_quality()
+    kept_figures.count_previews()
     kept_figures.estimate_reliabilities(task_is_coming)
 
 
@@ -97,7 +100,7 @@ def generation_is_due(project: Project) -> bool:
     if version is None or project.generations.unfinished().exists():
         return False
     waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
-    if waiting >= project.queue_low or not unanswered_prompts(version).exists():
+    if waiting >= project.queue_low or not has_unanswered(version):
         return False
     return not _was_in_vain_lately(version)
 

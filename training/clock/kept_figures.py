@@ -10,9 +10,13 @@ from django_tasks.base import Task
 
 from annotate.models import Project
 from annotate.models.project import Consensus
+from annotate.projects.progress import keep_pairs
 from annotate.quality.counts import count_on, is_kept
 from annotate.quality.reliability import is_current, stored_estimate
 from training import tasks
+from training.datasets import kept_previews
+from training.generation.unanswered import note_all_answered
+from training.versions.registry import serving_version
 
 LOOK_EVERY = 30  # seconds between two looks at one project's figures
 ESTIMATE_EVERY = timedelta(minutes=2)
@@ -27,11 +31,31 @@ def estimate_reliabilities(is_coming: Callable[[Task, int], bool]) -> None:
             tasks.estimate_reliability.enqueue(project.pk)
 
 
+def count_pairs() -> None:
+    for project in Project.objects.current():
+        if _is_to_be_looked_at("pairs", project):
+            keep_pairs(project=project)
+
+
+def note_answered() -> None:
+    """Whether the version that serves has answered all of very many prompts."""
+    for project in Project.objects.current().filter(promotions__isnull=False).distinct():
+        if _is_to_be_looked_at("answered", project):
+            note_all_answered(version=serving_version(project))
+
+
 def count_quality() -> None:
     """Of projects with more judgements than their quality page counts by itself, a little at a time."""
     for project in Project.objects.current():
         if _is_to_be_looked_at("quality", project) and is_kept(project) and count_on(project=project):
             cache.delete(_looked_at("quality", project))  # more is left: the next tick goes on
+
+
+def count_previews() -> None:
+    """What a dataset of them would hold made now, after what has changed is known from `count_quality`."""
+    for project in Project.objects.current():
+        if _is_to_be_looked_at("preview", project) and is_kept(project) and kept_previews.count_on(project=project):
+            cache.delete(_looked_at("preview", project))
 
 
 def _needs_estimate(project: Project) -> bool:

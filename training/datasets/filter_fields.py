@@ -3,10 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.db.models import Q
 
-from annotate.models import Project, User
+from annotate.models import Project
 from annotate.models.project import Consensus
+from annotate.projects.judged import people_of
 from training.datasets.filters import GENERATED, STRONGEST, FilterError, Filters
 from training.models import Version
 
@@ -34,8 +34,7 @@ class FilterFields(forms.Form):
         offered["consensus"].choices = [("", f"The project's rule ({rule})"), *Consensus.choices]
         strengths = [(n, f"{n} of {STRONGEST}") for n in range(2, STRONGEST + 1)]
         offered["min_strength"].choices = [("", "Every strength"), *strengths]
-        people = User.objects.filter(Q(memberships__project=project) | Q(judgements__comparison__project=project)).distinct()
-        offered["people"].choices = [(str(user.pk), user.get_full_name()) for user in people.order_by("username")]
+        offered["people"].choices = [(str(user.pk), user.get_full_name()) for user in people_of(project).order_by("username")]
         imports = project.imports.filter(undone_at=None).order_by("number").values_list("number", "file_name")
         offered["sources"].choices = [(GENERATED, "Generated here"), *((f"i{n}", f"Import {n}: {name}") for n, name in imports)]
         offered["versions"].choices = [(str(version.number), f"{version}: {version.name}") for version in versions]

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from annotate.consensus.triples import Chosen
 from annotate.data.exports import Wanted
-from annotate.models import Project, User
+from annotate.models import Project
 from annotate.models.project import Consensus
 from annotate.models.scale import Grades, LeastGrade
+from annotate.projects.judged import people_of
 from training.models import Version
 
 GENERATED = "generated"  # the source of pairs that a version wrote here; of imported ones it is "i" and the import's number
@@ -168,8 +169,7 @@ def _day(value: Any, project: Project) -> date:
 def _people(value: Any, project: Project) -> tuple[int, ...]:
     """Numbers or user names, of members and of who has judged."""
     asked = {str(each) for each in _listed(value)}
-    known = User.objects.filter(Q(memberships__project=project) | Q(judgements__comparison__project=project)).distinct()
-    found = {pk: name for pk, name in known.values_list("pk", "username") if str(pk) in asked or name in asked}
+    found = {pk: name for pk, name in people_of(project).values_list("pk", "username") if str(pk) in asked or name in asked}
     strange = asked - {str(pk) for pk in found} - set(found.values())
     if strange:
         raise ValueError(f"{', '.join(sorted(strange))}: nobody of that name is or was here. Give user names.")

@@ -4,21 +4,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from annotate.consensus.exclusions import excluded_people
-from annotate.consensus.singles import Single, read_rated
-from annotate.consensus.triples import Settlement, Triple, settle
+from annotate.consensus.singles import read_rated
+from annotate.consensus.triples import Settlement, settle
 from annotate.formats import kto, trl
-from annotate.models import Judgement, Project, User
-from annotate.models.comparison import Purpose
+from annotate.models import Project, User
 from annotate.models.project import Consensus
 from annotate.models.prompt import Split
 from training.datasets.cards import CARD_FILE, card_of_dataset
@@ -35,105 +33,27 @@ class NothingToTrainOn(Exception):
     """There is no triple; the text says why and what to do."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much text a triple, or many, hold: characters."""
-
-    prompt: int = 0
-    answers: int = 0
-    longest: int = 0  # of one triple, the prompt once
-    triples: int = 0
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a dataset made now would hold."""
-
-    train: int  # triples, and single answers where they count
-    heldout: int
-    new: int  # of those that would train, with a judgement that the dataset asked about does not hold
-    without: dict[str, int]  # comparisons that give no triple, by reason
-    left_out: int = 0  # judged training comparisons that the filters do not look at
-    other: dict[str, int] = field(default_factory=dict)  # judged comparisons of other purposes, which never train
-    size: Size = Size()  # of those that would train
-    size_heldout: Size = Size()
-    singles: int = 0  # of those that would train: answers by themselves
-    singles_heldout: int = 0
-
-    @property
-    def few(self) -> str:
-        """A word to whoever is about to train on less than a good start; it is allowed all the same."""
-        if not 0 < self.train < GOOD_START:
-            return ""
-        return f"So few triples rarely move a model beyond noise; {GOOD_START} are a good start."
-
-
-def preview_dataset(
-    *, project: Project, since: Dataset | None = None, filters: Filters = NO_FILTERS, start: Version | None = None
-) -> Preview:
-    """`start`: the version that training would start from."""
-    return preview_of(settle_filtered(project=project, filters=filters, start=start), project=project, since=since)
-
-
-def preview_of(settlement: Settlement, *, project: Project, since: Dataset | None = None) -> Preview:
-    rows = [*settlement.triples, *settlement.singles]
-    training = [row for row in rows if row.split == Split.TRAIN]
-    known = _judgements_in(since) if since else frozenset()
-    judged = _judged_by_purpose(project)
-    looked_at = len({triple.comparison_id for triple in settlement.triples}) + sum(settlement.counts.values())
-    return Preview(
-        train=len(training),
-        heldout=len(rows) - len(training),
-        new=sum(_is_new(row, known, since) for row in training),
-        without=dict(settlement.counts),
-        left_out=max(0, judged.pop(Purpose.TRAIN, 0) - looked_at),
-        other=judged,
-        size=size_of(training),
-        size_heldout=size_of([row for row in rows if row.split != Split.TRAIN]),
-        singles=sum(single.split == Split.TRAIN for single in settlement.singles),
-        singles_heldout=sum(single.split != Split.TRAIN for single in settlement.singles),
-    )
-
-
-def _is_new(row: Triple | Single, known: frozenset[int], since: Dataset | None) -> bool:
-    if isinstance(row, Single) and row.said_at:
-        return since is None or row.said_at > since.created_at
-    return not known.issuperset(row.judgement_ids)
-
-
-def settle_filtered(*, project: Project, filters: Filters, start: Version | None, fresh: bool = False) -> Settlement:
+def settle_filtered(
+    *, project: Project, filters: Filters, start: Version | None, fresh: bool = False, within: Q | None = None
+) -> Settlement:
     """The triples that the filters leave. Those whose strength is too small are counted as "weak".
+
+    `within`: a condition on judgements, so that only pairs are looked at, and only some of them.
 
     With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now.
     """
     chosen = filters.chosen(project=project, start=start)
+    if within is not None:
+        chosen = replace(chosen, pairs=chosen.pairs & within)
     settlement = settle(project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired)
     if filters.min_strength == 1:
-        rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired else ()
+        rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired and within is None else ()
         return replace(settlement, singles=[*settlement.singles, *rated])
     strong = [triple for triple in settlement.triples if triple.strength >= filters.min_strength]
     weak = settlement.counts["weak"]  # for the project's least grade
     kept, all_of_them = ({triple.comparison_id for triple in triples} for triples in (strong, settlement.triples))
     counts = settlement.counts | {"weak": weak + len(all_of_them - kept)}
     return replace(settlement, triples=strong, counts=counts, singles=[])  # which have no strength
-
-
-def size_of(triples: Sequence[Triple | Single]) -> Size:
-    prompts = [sum(len(message["content"]) for message in triple.prompt) for triple in triples]
-    answers = [len(triple.chosen) + len(triple.rejected) for triple in triples]
-    longest = max((one + both for one, both in zip(prompts, answers, strict=True)), default=0)
-    return Size(prompt=sum(prompts), answers=sum(answers), longest=longest, triples=len(triples))
-
-
-def _judged_by_purpose(project: Project) -> dict[str, int]:
-    """Comparisons that were ever judged, those that were taken back included."""
-    judged = Judgement.objects.filter(comparison__project=project).values_list("comparison_id", "comparison__purpose")
-    return dict(Counter(purpose for _, purpose in judged.order_by().distinct()))
-
-
-def _judgements_in(dataset: Dataset) -> frozenset[int]:
-    links = Dataset.judgements.through.objects.filter(dataset=dataset)
-    return frozenset(links.values_list("judgement_id", flat=True))
 
 
 def create_dataset(

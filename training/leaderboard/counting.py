@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Count, Max
+from django.db.models import Max
 
-from annotate.models import Project
+from annotate.models import GoldAnswer, Project
 from annotate.quality.intervals import wilson
+from annotate.quality.reliability import mark_of
 from training.leaderboard.battles import UNKNOWN, Author, Battle, read_battles, standing_judgements
 from training.leaderboard.ratings import DRAWS, Table, ranks_of, ratings_of
 from training.models import Leaderboard
@@ -43,15 +44,16 @@ class Row:
 
 
 def fingerprint(project: Project) -> str:
-    """Changes whenever a judgement comes, goes or is taken back. One query."""
-    found = standing_judgements(project).aggregate(count=Count("pk"), newest=Max("pk"))
-    return f"{found['count']}:{found['newest'] or 0}"
+    """Changes whenever a judgement comes, goes or is taken back, or what is gold changes. A few short queries."""
+    gold = GoldAnswer.objects.filter(comparison__project=project).aggregate(at=Max("marked_at"))["at"]
+    return f"{mark_of(project)}/{gold and gold.timestamp()}"
 
 
 def is_due(project: Project) -> bool:
     seen = Leaderboard.objects.filter(project=project).values_list("seen", flat=True).first()
-    now = fingerprint(project)
-    return seen != now and (seen is not None or not now.startswith("0:"))
+    if seen is None:
+        return standing_judgements(project).exists()
+    return seen != fingerprint(project)
 
 
 def count_leaderboard(*, project: Project, draws: int = DRAWS) -> Leaderboard:

@@ -9,6 +9,7 @@ from .generation import Generation
 from .inquiry import Inquiry
 from .leaderboard import Leaderboard
 from .machine import Machine
+from .preview import PreviewBlock, PreviewCount
 from .run import Run, RunEvent
 from .scoring import Score, Scoring
 from .tryout import Tryout
@@ -27,6 +28,8 @@ __all__ = [
     "Inquiry",
     "Leaderboard",
     "Machine",
+    "PreviewBlock",
+    "PreviewCount",
     "Promotion",
     "Rubric",
     "Run",

@@ -39,6 +39,9 @@ class Version(models.Model):
     endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="versions")
     serve_dtype = models.CharField(max_length=20, blank=True, help_text="The precision that keeps what was trained.")
     metrics = models.JSONField(default=dict, blank=True)
+    answered_until = models.BigIntegerField(
+        null=True, blank=True, help_text="Key of the newest prompt when the clock last found all answered, of very many."
+    )
     describing_at = models.DateTimeField(null=True, blank=True, help_text="When a worker last showed that it measures it.")
     size_bytes = models.BigIntegerField(default=0)
     parameters = models.BigIntegerField(default=0)

@@ -17,7 +17,7 @@ from django.db.models import Sum
 from django.db.models.functions import Length
 
 from annotate.models import Completion, Project
-from training.datasets.snapshots import Preview, Size
+from training.datasets.previews import Preview, Size
 from training.dpo.config import Config
 from training.models import Machine, Version
 from training.models.job import JobState
@@ -32,7 +32,8 @@ FLOAT = 4  # bytes
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
 SHARE_OF_PEAK = 0.35  # of the matrix product's speed that training reaches, about
-SAMPLED = 300  # completions that tell how many characters a token has
+LOOKED_AT = 1_000  # of the newest completions
+SAMPLED = 300  # of those, that tell how many characters a token has
 GB = 1e9
 
 
@@ -139,9 +140,10 @@ def shape_of(version: Version) -> Shape | None:
 
 
 def characters_per_token(project: Project) -> float:
-    """Of the newest answers that versions wrote here; of English where there is none."""
-    newest = Completion.objects.filter(prompt__project=project, token_count__gt=0).order_by("-pk")[:SAMPLED]
-    told = Completion.objects.filter(pk__in=list(newest.values_list("pk", flat=True))).aggregate(
+    """Of those of the newest answers whose tokens are known; of English where there is none."""
+    newest = Completion.objects.filter(prompt__project=project).order_by("-pk").values_list("pk", flat=True)[:LOOKED_AT]
+    known = Completion.objects.filter(pk__in=list(newest), token_count__gt=0).order_by("-pk")[:SAMPLED]
+    told = Completion.objects.filter(pk__in=known.values("pk")).aggregate(
         characters=Sum(Length("text")), tokens=Sum("token_count")
     )
     return max(0.5, told["characters"] / told["tokens"]) if told["tokens"] else CHARS_PER_TOKEN

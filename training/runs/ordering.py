@@ -11,8 +11,9 @@ from django.db.models import Max
 from annotate.models import Project, User
 from training import tasks
 from training.datasets.filters import NO_FILTERS, Filters
-from training.datasets.previews import kept_preview
-from training.datasets.snapshots import NothingToTrainOn, Preview, create_dataset, preview_of, settle_filtered
+from training.datasets.kept_previews import SAMPLE_SECONDS, kept_preview
+from training.datasets.previews import Preview, preview_of
+from training.datasets.snapshots import NothingToTrainOn, create_dataset, settle_filtered
 from training.dpo.config import FIELDS, Config, hyperparameters, read_config_file
 from training.dpo.errors import ConfigError
 from training.models import Dataset, Run, Version
@@ -53,10 +54,11 @@ class Plan:
     reference: Version
 
 
-def plan_run(*, project: Project, order: Order) -> Plan:
-    """What `order` would train on and take. Raises RunRefused (no version serves) or ConfigError."""
+def plan_run(*, project: Project, order: Order, seconds: float = SAMPLE_SECONDS) -> Plan:
+    """What `order` would train on and take, counted for about so many seconds at most. Raises RunRefused (no version serves)
+    or ConfigError."""
     checked = _checked(project, order)
-    preview = kept_preview(project=project, filters=checked.filters, start=checked.parent)
+    preview = kept_preview(project=project, filters=checked.filters, start=checked.parent, seconds=seconds)
     return Plan(preview, _estimate(project, order, checked, preview), checked.parent, checked.reference)
 
 

@@ -7,6 +7,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from annotate.access import ProjectRequest, project_view
 from annotate.quality.noise import measure_noise
+from training.datasets.kept_previews import LONGER_SECONDS, SAMPLE_SECONDS
 from training.datasets.snapshots import NothingToTrainOn
 from training.runs.form import TrainForm, initial_of, is_asked
 from training.runs.ordering import ConfigError, Plan, plan_run, start_run
@@ -30,7 +31,7 @@ def train(request: ProjectRequest) -> HttpResponse:
     else:
         form = TrainForm({"preset": request.project.preset}, project=request.project)
     if request.htmx:
-        return render(request, "training/_train_preview.html", _preview(request, form))
+        return render(request, "training/_train_preview.html", _preview(request, form, seconds=LONGER_SECONDS))
     return render(request, "training/train.html", _preview(request, form) | {"form": form, "like": like} | _noise(request))
 
 
@@ -51,12 +52,12 @@ def _noise(request: ProjectRequest) -> dict:
     return {"noise": measure_noise(request.project)}
 
 
-def _preview(request: ProjectRequest, form: TrainForm) -> dict:
+def _preview(request: ProjectRequest, form: TrainForm, seconds: float = SAMPLE_SECONDS) -> dict:
     """What starting it now would do, or why that cannot be told."""
     if not form.is_valid():
         return {"faults": [(form[name].label if name in form.fields else "", told) for name, told in form.errors.items()]}
     try:
-        plan: Plan = plan_run(project=request.project, order=form.order)
+        plan: Plan = plan_run(project=request.project, order=form.order, seconds=seconds)
     except (NothingToTrainOn, ConfigError) as error:
         return {"faults": [("", [str(error)])]}
     return {"plan": plan, "without": reasons_in_words(plan.preview.without)}
