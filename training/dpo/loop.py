@@ -233,7 +233,8 @@ def keep(run: Run, progress: Progress) -> None:
     if distributed.by_first((run.checkpoints / f"step-{progress.step:08d}").exists):
         return
     run.optimizer.zero_grad(set_to_none=True)
-    state = {"progress": dataclasses.asdict(progress), "identity": run.identity, "device": run.precision.device.type}
+    precision = {"device": run.precision.device.type, "compute": str(run.precision.compute).removeprefix("torch.")}
+    state = {"progress": dataclasses.asdict(progress), "identity": run.identity, **precision}
     save_checkpoint(run.checkpoints, progress.step, run.model, run.optimizer, state)
     run.log.write("checkpoint", step=progress.step)
 

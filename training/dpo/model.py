@@ -9,6 +9,7 @@ import transformers
 
 from training.dpo import distributed
 from training.dpo.config import Config
+from training.dpo.device import trains_faster_in_bfloat16
 from training.dpo.errors import ModelError
 from training.dpo.logprobs import Precision
 from training.dpo.storage import require_model_directory
@@ -76,16 +77,18 @@ def weights_sha256(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def choose_precision(config: Config, steps: int) -> tuple[Precision, str]:
-    """Device and arithmetic of the run, with the reason in words."""
+def choose_precision(config: Config, steps: int, begun: str | None = None) -> tuple[Precision, str]:
+    """Device and arithmetic of the run, with the reason in words. A run that goes on keeps the arithmetic it has `begun` in."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelError('device is "cuda" but torch finds no GPU here. Set device to "auto" or "cpu".')
     name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if config.compute != "auto":
         return Precision(device, getattr(torch, config.compute)), f"{config.compute}: set in the config"
+    if begun:
+        return Precision(device, getattr(torch, begun)), f"{begun}: what the run began with"
     travel = config.learning_rate * steps
-    if not trains_faster_in_bfloat16(device):
+    if not distributed.by_first(lambda: trains_faster_in_bfloat16(device)):
         return Precision(device, torch.float32), f"float32: on this {name} bfloat16 is not faster"
     if travel < BF16_LEAST_TRAVEL:
         reason = (
@@ -94,27 +97,3 @@ def choose_precision(config: Config, steps: int) -> tuple[Precision, str]:
         )
         return Precision(device, torch.float32), reason
     return Precision(device, torch.bfloat16), "bfloat16 over float32 weights: the updates are large enough to be seen"
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products have hardware; in emulation they are a hundred times slower than float32.
-
-    Enough for decoding, which waits for memory and reads half as much of it.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return any(flag in _cpu_flags() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
-
-
-def trains_faster_in_bfloat16(device: torch.device) -> bool:
-    """Whether large bfloat16 matrix products beat float32 ones. AVX-512's do not: measured, they have half the speed
-    (docs/experiments.md); those of AMX, of ARM and of GPUs do.
-    """
-    if device.type == "cuda":
-        return has_bfloat16(device)
-    return any(flag in _cpu_flags() for flag in ("amx_bf16", " bf16"))
-
-
-def _cpu_flags() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""

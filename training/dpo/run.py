@@ -86,7 +86,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     config = after_sft(config, stopper, log)
     data = read_data(config)
     steps = steps_total(len(data.train.examples), config.batch_pairs, config.epochs, config.max_steps)
-    precision, reason = choose_precision(config, steps)
+    precision, reason = choose_precision(config, steps, read_state(checkpoint).get("compute") if checkpoint else None)
     model = load_start(config, precision.device)
     budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)

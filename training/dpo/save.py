@@ -11,11 +11,12 @@ import transformers
 
 from training.dpo import distributed
 from training.dpo.config import Config
+from training.dpo.device import has_bfloat16
 from training.dpo.errors import TrainerError
 from training.dpo.logprobs import Precision, attend_with
 from training.dpo.loop import Progress, Run
 from training.dpo.lora import is_adapted, merged, save_adapter, with_adapters
-from training.dpo.model import has_bfloat16, load_model, read_model
+from training.dpo.model import load_model, read_model
 from training.dpo.storage import partial_of, write_directory
 from training.dpo.tokens import Example
 

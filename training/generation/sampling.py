@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from training.dpo.batches import Batch
+from training.dpo.device import has_bfloat16
 from training.dpo.errors import ModelError as TrainerModelError
 from training.dpo.logprobs import Precision, batch_logprobs
-from training.dpo.model import has_bfloat16, load_model, load_tokenizer
+from training.dpo.model import load_model, load_tokenizer
 from training.versions.base_models import ModelError
 
 KEPT_MODELS = 2  # in memory; one is loaded per directory and dtype
