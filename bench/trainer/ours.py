@@ -29,4 +29,7 @@ def main(config_file: str) -> None:
 
 
 if __name__ == "__main__":
+    from training.dpo.allocator import begin_again_with_kept_memory
+
+    begin_again_with_kept_memory()
     main(sys.argv[1])

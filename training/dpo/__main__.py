@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from training.dpo.allocator import begin_again_with_kept_memory
 from training.dpo.config import FIELDS, PRESETS, Config, read_config_file
 from training.dpo.errors import EXIT_DONE, ConfigError, OutputBusyError, Stopped, TrainerError, storage_error
 from training.dpo.stopping import Stopper
@@ -216,4 +217,5 @@ def _default(spec: Any) -> str:
 
 
 if __name__ == "__main__":
+    begin_again_with_kept_memory()
     sys.exit(main())
