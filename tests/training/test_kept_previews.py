@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -175,6 +176,22 @@ def test_the_form_asks_again_for_what_the_page_told_from_a_sample(client, owner,
     assert "told from" in page and 'hx-trigger="load, input' in page
     part = client.get(TRAIN, filled, headers={"HX-Request": "true"}).content.decode()
     assert "told from" not in part and f"<dd>{counted(project)[0].train}</dd>" in part
+
+
+def test_the_api_and_the_command_say_how_it_was_counted(client, owner, project, annotator, capsys):
+    make_version(project, serving=True)
+    judge_some(project, annotator)
+    client.force_login(owner, "django.contrib.auth.backends.ModelBackend")
+
+    def told() -> dict:
+        cache.clear()
+        return client.post("/api/v1/projects/taste/runs/", {"dry_run": True}, content_type="application/json").json()
+
+    assert (told()["counted_at"], told()["share"]) == (None, 1)  # all of it could be read in time
+    tick()
+    assert told()["counted_at"] and told()["train_count"] == preview_dataset(project=project).train
+    call_command("train", "--project", "taste", "--dry-run")
+    assert "; as counted at " in capsys.readouterr().out
 
 
 def test_ratings_are_in_it_where_the_loss_learns_from_them(project, annotator):

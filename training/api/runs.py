@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from annotate.api.base import ApiView, Conflict, PageIn, page_of, valid
 from annotate.api.schema import paged
 from training.api.serializers import AfterIn, EventsOut, PlanOut, RunOut, StartRunIn
+from training.datasets.kept_previews import LONGER_SECONDS
 from training.datasets.snapshots import NothingToTrainOn
 from training.models import Run, Version
 from training.runs.curve_files import CURVE_FILES, curve_file
@@ -53,7 +54,7 @@ class RunsView(ApiView):
         )  # fmt: skip
         try:
             if asked["dry_run"]:
-                return Response(PlanOut(plan_run(project=request.project, order=order)).data)
+                return Response(PlanOut(plan_run(project=request.project, order=order, seconds=LONGER_SECONDS)).data)
             run = start_run(project=request.project, by=request.user, order=order)
         except ConfigError as error:
             raise ValidationError({"overrides": [str(error)]}) from None

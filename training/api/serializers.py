@@ -60,6 +60,12 @@ class PlanOut(serializers.Serializer):
     heldout_count = serializers.IntegerField(source="preview.heldout")
     without = serializers.DictField(source="preview.without", help_text="Judged pairs that give no triple, by reason.")
     left_out = serializers.IntegerField(source="preview.left_out", help_text="Judged pairs that the filters leave out.")
+    counted_at = serializers.DateTimeField(
+        source="preview.at", help_text="When the counts were true, of very many pairs; null: at this moment."
+    )
+    share = serializers.FloatField(
+        source="preview.share", help_text="Of all judged pairs, those the counts are told from; below 1 they are about right."
+    )
     parent = serializers.IntegerField(source="parent.number")
     reference = serializers.IntegerField(source="reference.number")
     tokens = serializers.IntegerField(source="estimate.tokens")

@@ -7,10 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from tqdm import tqdm
 
 from annotate.models import Project
 from training.datasets.filters import FilterError
+from training.datasets.kept_previews import LONGER_SECONDS
 from training.datasets.snapshots import NothingToTrainOn
 from training.dpo.errors import ConfigError
 from training.management.arguments import add_filters, find_project, read_filters
@@ -54,7 +56,7 @@ class Command(BaseCommand):
         found = find_project(project)
         try:
             order = self.order(found, options)
-            self.tell(plan_run(project=found, order=order))
+            self.tell(plan_run(project=found, order=order, seconds=LONGER_SECONDS))
             if dry_run:
                 return
             run = start_run(project=found, order=order)
@@ -77,11 +79,13 @@ class Command(BaseCommand):
 
     def tell(self, plan: Plan) -> None:
         preview, estimate = plan.preview, plan.estimate
-        without = ", ".join(reasons_in_words(preview.without))
+        without, about = ", ".join(reasons_in_words(preview.without)), "about " if preview.is_sample else ""
         self.stdout.write(
-            f"It would train on {counted(preview.train, 'triple')}, {preview.heldout} held out"
+            f"It would train on {about}{counted(preview.train, 'triple')}, {about}{preview.heldout} held out"
             + (f"; no triple from {without}" if without else "")
             + (f"; {counted(preview.left_out, 'judged pair')} filtered out" if preview.left_out else "")
+            + (f"; told from {preview.percent} % of the judged pairs" if preview.is_sample else "")
+            + (f"; as counted at {timezone.localtime(preview.at):%H:%M:%S}" if preview.at else "")
             + "."
         )
         time_ = f", {lasting(estimate.seconds)}" if estimate.seconds is not None else ""
