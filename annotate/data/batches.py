@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Max, ProtectedError
 
 from annotate.data.undoing import undo_import
-from annotate.formats.files import FileBroken
+from annotate.formats.files import FileBroken, NoRows
 from annotate.formats.rows import BadRow
 from annotate.models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Project, Prompt, User
 
@@ -75,8 +75,12 @@ def bring_in(
     try:
         for _ in islice(rows, steps.skip):
             pass
+        seen = steps.skip
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             _bring(chunk, report, store, steps)
+            seen += len(chunk)
+        if not seen:
+            raise NoRows
         if _stamp(stream) != before:
             raise FileBroken("The file was written to while it was read. Import it again once it is complete.")
     except FileBroken:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
-from annotate.formats.files import FileBroken, check_whole, read_objects
+from annotate.formats.files import FileBroken, NoRows, check_whole, read_objects
 from annotate.formats.registry import UnknownFormat, detect, read
 from annotate.formats.rows import BadRow, PreferenceRow
 
@@ -30,6 +30,8 @@ def preview_import(*, stream: BinaryIO, format: str = "", names: Mapping[str, st
         preview.format = format or detect(stream, names)
         for row in islice(read(stream, preview.format, names), number):
             (preview.refused if isinstance(row, BadRow) else preview.rows).append(row)
+        if not (preview.rows or preview.refused):
+            raise NoRows
     except (FileBroken, UnknownFormat) as error:
         preview.error = str(error)
     return preview

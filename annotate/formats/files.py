@@ -26,6 +26,11 @@ class FileBroken(Exception):
     """The file as a whole cannot be read on; the text says why and what to do."""
 
 
+class NoRows(FileBroken):
+    def __init__(self) -> None:
+        super().__init__("There is no row in the file, only blank lines or a header. Was it still being written?")
+
+
 def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Every row of a seekable stream, from its start. Raises FileBroken where the compression or the Parquet breaks off."""
     stream.seek(0)

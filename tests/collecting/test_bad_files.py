@@ -62,6 +62,28 @@ def test_a_file_that_cannot_be_taken_is_refused_whole_and_says_why(project, name
         assert preview_import(stream=io.BytesIO(content)).error
 
 
+NOTHING = {
+    "only a byte-order mark": BOM,
+    "blank lines": b" \n\n\t\n",
+    "an empty array": b"[]",
+    "blank, compressed": gzip.compress(b"\n"),
+}
+
+
+@pytest.mark.parametrize("content", NOTHING.values(), ids=NOTHING)
+def test_a_file_without_rows_is_one_error_and_no_import(project, content):
+    with pytest.raises(FileBroken, match="There is no row in the file"):
+        import_prompts(project=project, stream=io.BytesIO(content))
+    with pytest.raises(FileBroken, match="There is no row in the file"):
+        import_preferences(project=project, stream=io.BytesIO(content), file_name="f", format="trl")
+    assert nothing_is_in() and "There is no row" in preview_import(stream=io.BytesIO(content), format="trl").error
+
+
+def test_a_table_of_a_header_alone_has_no_row(project):
+    with pytest.raises(FileBroken, match="There is no row in the file"):
+        import_prompts(project=project, stream=io.BytesIO(b"prompt,tags\n"))
+
+
 IN_PART = {
     "wrong encoding": (GOOD + b'\n{"prompt": "\xe4"}', 2, "Not UTF-8 text: byte 13 of the line is 0xe4"),
     "duplicate keys": (GOOD + b'\n{"prompt": "Q", "first": "A", "first": "C"}', 2, 'The key "first" stands there twice'),

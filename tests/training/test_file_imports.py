@@ -226,3 +226,53 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(ordered, settings) ->
     assert (job.batch.judgements, job.batch.known, job.batch.refused) == (count, 0, 1)
     assert Judgement.objects.count() == Comparison.objects.count() == Prompt.objects.count() == count
     assert len(bringing_in.refusals_of(job.batch).read_text().splitlines()) == 1
+
+
+# -- prompts -------------------------------------------------------------------------------------------------
+
+
+def lines_of(count: int) -> bytes:
+    return b"prompt,tags\n" + b"".join(b"Question %d?,t\n" % number for number in range(count)) + b",t\n"
+
+
+def upload_prompts(client, manager, project, content: bytes) -> FileImport:
+    client.force_login(manager)
+    given = {"prompts": SimpleUploadedFile("many.csv", content), "system": "Be brief."}
+    answer = client.post(reverse("data_prompts", args=[project.slug]), given)
+    job = FileImport.objects.get()
+    assert answer.url == reverse("file_import", args=[project.slug, job.upload]) and nothing_is_in()
+    return job
+
+
+def test_a_large_file_of_prompts_is_a_workers_and_can_be_undone(client, manager, project) -> None:
+    job = upload_prompts(client, manager, project, lines_of(ROWS))
+    bringing_in.run_import(job.pk)
+    assert state_of(job) == JobState.DONE and (job.rows, job.progress) == (ROWS + 1, job.total)
+    assert (job.batch.format, job.batch.prompts, job.batch.known, job.batch.refused) == ("prompts", ROWS, 0, 1)
+    prompt = Prompt.objects.first()
+    assert (prompt.messages[0]["content"], prompt.tags, prompt.source) == ("Be brief.", ["t"], "many.csv")
+    assert "many.csv" in client.get(reverse("data", args=[project.slug])).content.decode()
+    report = b"".join(client.get(reverse("data_refused", args=[project.slug, 1])).streaming_content)
+    assert json.loads(report)["line"] == ROWS + 2
+    undone = client.post(reverse("data_undo", args=[project.slug, 1]), follow=True).content.decode()
+    assert f"{ROWS} prompts taken out" in undone and not Prompt.objects.exists()
+
+
+def test_prompts_go_on_after_the_last_that_is_in_and_cancelled_ones_are_out_again(client, manager, project) -> None:
+    job = upload_prompts(client, manager, project, lines_of(ROWS))
+
+    def stop() -> None:
+        if Prompt.objects.count() >= 12:
+            raise Stopped
+
+    bringing_in.run_import(job.pk, check=stop)
+    assert state_of(job) == JobState.QUEUED and 12 <= Prompt.objects.count() < ROWS
+    FileImport.objects.update(cancel_requested=True)
+    bringing_in.run_import(job.pk)
+    assert state_of(job) == JobState.CANCELLED and nothing_is_in()
+
+
+def test_a_blank_file_of_prompts_leaves_nothing_and_says_so(client, manager, project) -> None:
+    job = upload_prompts(client, manager, project, b"\n" * 100)
+    bringing_in.run_import(job.pk)
+    assert state_of(job) == JobState.FAILED and "There is no row in the file" in job.error and nothing_is_in()

@@ -147,4 +147,6 @@ def test_prompts_go_in_through_the_browser(client, page, project):
     assert "0 prompts added (0 held out), 2 already known" in send(b"One?\nThree?", system="Be brief.").content.decode()
     broken = send(gzip.compress(b"One?" * 900)[:-9])
     assert broken.status_code == 422 and "cut off" in broken.content.decode()
+    blank = send(b"\xef\xbb\xbf\n")
+    assert blank.status_code == 422 and "There is no row in the file" in blank.content.decode()
     assert client.post(page("data_prompts"), {}).status_code == 422

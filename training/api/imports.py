@@ -25,7 +25,7 @@ from annotate.formats.registry import READERS
 from annotate.models import PreferenceImport
 from annotate.models.prompt import Split
 from training.imports.forms import MEGABYTE
-from training.imports.ordering import cancel_import, go_on_with_import, order_import
+from training.imports.ordering import cancel_import, go_on_with_import, order_import, wanted_uploads
 from training.models import FileImport
 from training.models.job import JobState
 
@@ -128,8 +128,7 @@ class ImportsView(ApiView):
         (202): ask for it at `uploads/` until its `state` is over. The same file again adds nothing: rows are known by their
         content."""
         asked = dict(valid(ImportIn(data=request.data)))
-        wanted = set(request.project.file_imports.unfinished().values_list("upload", flat=True))
-        upload = keep_upload(project=request.project, file=asked.pop("file"), still_wanted=wanted)
+        upload = keep_upload(project=request.project, file=asked.pop("file"), still_wanted=wanted_uploads(request.project))
         job = order_import(project=request.project, upload=upload, by=request.user, **asked)
         if job.state == JobState.FAILED and job.batch is None:
             job.delete()

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from annotate.data.prompts import FORMAT as PROMPTS
 from annotate.models import Project
 from annotate.models.project import Consensus
 from annotate.projects.judged import people_of
@@ -35,7 +36,8 @@ class FilterFields(forms.Form):
         strengths = [(n, f"{n} of {STRONGEST}") for n in range(2, STRONGEST + 1)]
         offered["min_strength"].choices = [("", "Every strength"), *strengths]
         offered["people"].choices = [(str(user.pk), user.get_full_name()) for user in people_of(project).order_by("username")]
-        imports = project.imports.filter(undone_at=None).order_by("number").values_list("number", "file_name")
+        judged = project.imports.filter(undone_at=None).exclude(format=PROMPTS)
+        imports = judged.order_by("number").values_list("number", "file_name")
         offered["sources"].choices = [(GENERATED, "Generated here"), *((f"i{n}", f"Import {n}: {name}") for n, name in imports)]
         offered["versions"].choices = [(str(version.number), f"{version}: {version.name}") for version in versions]
         for name in ("people", "sources", "versions"):

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from annotate.data.batches import Steps, take_back
 from annotate.data.imports import import_preferences
+from annotate.data.prompts import import_prompt_file
 from annotate.data.rating_imports import import_ratings
 from annotate.data.uploads import Upload, find_upload, refusals_of
 from annotate.formats.files import FileBroken
@@ -65,10 +66,11 @@ class _Importing:
         steps = Steps(
             batch=job.batch, skip=job.rows, on_batch=self.note_batch, on_rows=self.note_rows, on_refused=self.note_refused
         )
-        single = asked.pop("single")
         source = {"project": job.project, "stream": self.stream, "file_name": job.file_name, "by": job.by, "steps": steps}
         try:
-            if single:
+            if asked.get("prompts"):
+                import_prompt_file(**source, system=asked["system"])
+            elif asked.pop("single"):
                 import_ratings(**source, names=asked["names"])
             else:
                 import_preferences(**source, **asked)

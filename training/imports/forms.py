@@ -10,7 +10,6 @@ from annotate.formats.registry import READERS
 from annotate.models.prompt import Split
 
 MEGABYTE = 1024 * 1024
-LARGEST_PROMPTS = 64  # megabytes: they go in while the page waits
 
 
 def check_size(file: UploadedFile, megabytes: int, command: str) -> UploadedFile:
@@ -32,14 +31,14 @@ class PromptsForm(forms.Form):
     prompts = forms.FileField(
         label="File",
         help_text="JSON Lines, CSV, Parquet, or plain text with one prompt a line; plain, .gz or .zst, "
-        f"up to {LARGEST_PROMPTS} MB.",
+        f"up to {settings.LARGEST_UPLOAD_MB:,} MB.",
     )
     system = forms.CharField(
         required=False, label="System message", widget=forms.Textarea(attrs={"rows": 2}), help_text="For prompts that have none."
     )
 
     def clean_prompts(self) -> Any:
-        return check_size(self.cleaned_data["prompts"], LARGEST_PROMPTS, "import_prompts")
+        return check_size(self.cleaned_data["prompts"], settings.LARGEST_UPLOAD_MB, "import_prompts")
 
 
 class ImportForm(forms.Form):

@@ -1,6 +1,7 @@
 """Asking for an import of an upload, ending it, going on with it. The work: `training.imports.bringing_in`."""
 
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -18,18 +19,28 @@ AT_ONCE = 1024 * 1024  # bytes: a file of a thousand rows is in before a worker 
 def order_import(*, project: Project, upload: Upload, by: User, **asked: Any) -> FileImport:
     """The upload's import, once, however often it is asked for. A small one is over when this returns; a worker does the others.
 
-    `asked`: format, names, split, single, judge_again.
+    `asked`: format, names, split, single, judge_again; or of a file of prompts: prompts (true), system.
     """
     size = upload.path.stat().st_size
     with transaction.atomic():
         about = {"file_name": upload.file_name, "asked": asked, "by": by, "total": max(1, size // 1024)}
         job, is_new = FileImport.objects.get_or_create(project=project, upload=upload.id, defaults=about)
-        if is_new and size > AT_ONCE:
+        if is_new and is_large(size):
             tasks.import_file.enqueue(job.pk)
-    if is_new and size <= AT_ONCE:
+    if is_new and not is_large(size):
         run_import(job.pk)
         job.refresh_from_db()
     return job
+
+
+def is_large(size: int) -> bool:
+    """Of so many bytes: a worker brings it in."""
+    return size > AT_ONCE
+
+
+def wanted_uploads(project: Project) -> set[UUID]:
+    """Those that a worker has yet to bring in."""
+    return set(project.file_imports.unfinished().values_list("upload", flat=True))
 
 
 def cancel_import(*, job: FileImport) -> bool:

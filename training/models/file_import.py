@@ -1,4 +1,4 @@
-"""File imports: an uploaded file of judged comparisons on its way in."""
+"""File imports: an uploaded file of judged comparisons, or of prompts, on its way in."""
 
 from django.db import models
 

@@ -8,12 +8,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import ProjectRequest, project_view
 from annotate.data.prompts import ImportReport, import_prompts
+from annotate.data.uploads import keep_upload
 from annotate.formats.files import FileBroken
 from annotate.formats.registry import READERS
 from annotate.text.counting import counted
 from annotate.text.typed import storable
 from training.datasets.export_form import ExportForm
 from training.imports.forms import PromptsForm, UploadForm
+from training.imports.ordering import is_large, order_import, wanted_uploads
 from training.models.job import JobState
 
 SHOWN_IMPORTS = 50
@@ -29,16 +31,21 @@ def data(request: ProjectRequest) -> HttpResponse:
 @require_POST
 @project_view(may="may_manage")
 def data_prompts(request: ProjectRequest) -> HttpResponse:
-    """Prompts go in at once: there is little to see before. The lines that cannot be used are shown with the page."""
+    """Prompts go in at once: there is little to see before. The lines that cannot be used are shown with the page. A large file
+    is a worker's, as one of comparisons is."""
     form = PromptsForm(request.POST, request.FILES)
     if not form.is_valid():
         return render_data(request, prompts=form, status=422)
-    file = form.cleaned_data["prompts"]
+    file, system = form.cleaned_data["prompts"], form.cleaned_data["system"].strip()
+    if is_large(file.size):
+        upload = keep_upload(project=request.project, file=file, still_wanted=wanted_uploads(request.project))
+        job = order_import(project=request.project, upload=upload, by=request.user, prompts=True, system=system)
+        return redirect("file_import", request.project.slug, job.upload)
     try:
         report = import_prompts(
             project=request.project,
             stream=file.file,
-            system=form.cleaned_data["system"].strip(),
+            system=system,
             source=storable(file.name or ""),
         )
     except FileBroken as error:

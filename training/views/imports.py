@@ -20,7 +20,7 @@ from annotate.formats.registry import FIELDS
 from annotate.models import PreferenceImport
 from annotate.text.counting import counted
 from training.imports.forms import ImportForm, UploadForm
-from training.imports.ordering import cancel_import, go_on_with_import, order_import
+from training.imports.ordering import cancel_import, go_on_with_import, order_import, wanted_uploads
 from training.models import FileImport
 from training.models.job import JobState
 from training.outlook import stuck_line
@@ -36,8 +36,7 @@ def data_upload(request: ProjectRequest) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES)
     if not form.is_valid():
         return render_data(request, upload=form, status=422)
-    wanted = set(request.project.file_imports.unfinished().values_list("upload", flat=True))
-    upload = keep_upload(project=request.project, file=form.cleaned_data["file"], still_wanted=wanted)
+    upload = keep_upload(project=request.project, file=form.cleaned_data["file"], still_wanted=wanted_uploads(request.project))
     return redirect(f"{reverse('data_import', args=[request.project.slug])}?{urlencode({'upload': upload.id})}")
 
 
