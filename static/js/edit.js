@@ -15,15 +15,17 @@ window.Prefloop = window.Prefloop || {};
     return plain(area.value) === plain(rawOf(pair, side)) ? "" : plain(area.value);
   };
 
+  // Whether it can be: a project may stop having answers edited.
   const open = (pair, side, { text = null, focus = true } = {}) => {
     const area = areaOf(pair, side);
-    if (!area) return;
+    if (!area) return false;
     const editor = area.closest("[data-editor]");
     if (editor.hidden) area.value = text ?? (area.value || rawOf(pair, side));
     editor.hidden = false;
     articleOf(pair, side).classList.add("editing");
     showChanges(pair, side);
     if (focus) area.focus();
+    return true;
   };
 
   const discard = (pair, side) => {

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from annotate.models import Assignment, Judgement
+from annotate.models import Assignment, Judgement, Project
 from tests.browser.conftest import wait_until
 from tests.builders import make_comparison, make_completion, make_prompt
 
@@ -47,3 +47,20 @@ def test_by_key_and_kept_while_the_server_is_away(page, context, sign_in, annota
     page.keyboard.press("2" if swapped else "1")
     wait_until(page, lambda: Judgement.objects.standing().exists(), "the answer without the edit")
     assert Judgement.objects.standing().get().edited_text == ""
+
+
+def test_what_was_written_is_shown_when_answers_are_no_longer_edited(page, sign_in, annotator, project, pairs):
+    sign_in(page, annotator)
+    page.goto(f"/projects/{project.slug}/compare/")
+    swapped = Assignment.objects.order_by("leased_at").first().swapped
+    page.keyboard.press("Shift+E" if swapped else "e")
+    page.locator("[data-edit-text]:visible").fill("Red apples are the sweetest.")
+    page.keyboard.press("Escape")
+    Project.objects.update(allows_edit=False)
+    page.wait_for_timeout(600)
+    page.keyboard.press("2" if swapped else "1")
+    expect(page.locator("#word")).to_contain_text("no longer")
+    page.wait_for_timeout(600)
+    page.keyboard.press("1")
+    wait_until(page, lambda: Judgement.objects.exists(), "the answer to the other pair")
+    expect(page.locator("#word")).to_contain_text("What you had written: Red apples are the sweetest.")

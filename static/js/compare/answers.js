@@ -59,7 +59,8 @@
       byId("rationale").value = written;
     }
     const edit = refusedEdits.get(idOf(pair));
-    if (edit) Prefloop.edits.open(pair, edit.side, { text: edit.text, focus: false });
+    if (edit && !Prefloop.edits.open(pair, edit.side, { text: edit.text, focus: false }))
+      tell(`Answers can no longer be edited here, so your answer was not recorded. What you had written: ${edit.text}`);
   });
 
   // -- reason and flags ------------------------------------------------------------------------------------
