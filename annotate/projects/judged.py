@@ -62,8 +62,12 @@ def people_of(project: Project) -> QuerySet[User]:
 
 
 def _counted_before(project: Project) -> Counted:
-    """By the clock; nothing if there is little to count, or if the clock has not come to it."""
-    return (is_kept(project) and counted_by_clock(project)) or NOTHING
+    """By the clock; nothing if there is little to count, if the clock has not come to it, or while what an import brought in is
+    being counted out: those judgements are gone without a trace."""
+    found = counted_by_clock(project) if is_kept(project) else None
+    if found is None or project.imports.filter(undone_at__gte=found.at).exists():
+        return NOTHING
+    return found
 
 
 def _come_and_gone(project: Project, before: Counted):

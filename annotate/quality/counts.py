@@ -103,7 +103,7 @@ def count_on(*, project: Project, seconds: float = SECONDS_AT_ONCE) -> bool:
     found: dict[int, QualityBlock] = {}
     while kept.blocks_left:
         number, began = kept.blocks_left.pop(), timezone.now()
-        found[number] = QualityBlock(project=project, number=number, tally=_count_block(project, number).as_json(), read_at=began)
+        found[number] = QualityBlock(project=project, number=number, tally=_count_block(kept, number).as_json(), read_at=began)
         if time.monotonic() > until:
             break
     _keep(kept, found)
@@ -141,8 +141,11 @@ def _was_undone(kept: QualityCount) -> bool:
     return kept.project.imports.filter(undone_at__gt=kept.looked_at - SLACK).exists()
 
 
-def _count_block(project: Project, number: int) -> Tally:
-    return tally_of(_read(Judgement.objects.standing().filter(in_block(number), comparison__project=project)))
+def _count_block(kept: QualityCount, number: int) -> Tally:
+    """As it stood when the round began: what has come or gone since then is told apart from it."""
+    stood = Q(withdrawn_at=None) | Q(withdrawn_at__gt=kept.looked_at)
+    own = Judgement.objects.filter(in_block(number), stood, comparison__project=kept.project_id, pk__lte=kept.newest_judgement)
+    return tally_of(_read(own))
 
 
 @transaction.atomic

@@ -6,7 +6,9 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from annotate.models import Comparison, Judgement, PairCount
+from annotate.data.undoing import undo_import
+from annotate.models import Comparison, Judgement, PairCount, PreferenceImport
+from annotate.models.quality import QualityCount
 from annotate.people.activity import list_activity
 from annotate.projects import progress
 from annotate.projects.judged import Judged, count_judged, count_judged_since, people_of
@@ -50,6 +52,38 @@ def test_counted_at_once_or_by_the_clock_it_is_the_same(project, annotator, bob,
     withdraw_judgement(judgement=come, by=manager, why="No.")
     found = count_judged(project)
     assert (found.all, found.sideless) == (honest(project).all, honest(project).sideless) == (4, 2)
+
+
+def test_what_comes_and_goes_while_the_clock_counts_is_counted_once(project, annotator, bob, manager, much):
+    pairs = [make_comparison(project, judgements_required=2) for _ in range(12)]
+    judged = [judge(pair, annotator, "first") for pair in pairs]
+    assert counts.count_on(project=project, seconds=0)  # one block of several
+    judge(pairs[0], bob, "tie"), judge(pairs[-1], bob, "tie")
+    for each in (judged[0], judged[-1]):
+        withdraw_judgement(judgement=each, by=manager, why="No.")
+    while counts.count_on(project=project, seconds=0):
+        pass
+    assert QualityCount.objects.get().counted_newest == judged[-1].pk
+    for _ in range(2):
+        found = count_judged(project)
+        assert (found.all, found.sideless) == (honest(project).all, honest(project).sideless) == (12, 2)
+        assert count_judged_since(project, timezone.localdate()) == {annotator.pk: 10, bob.pk: 2}
+        counts.count_on(project=project)
+
+
+def test_an_import_that_is_undone_is_out_at_once(project, annotator, bob, much):
+    batch = PreferenceImport.objects.create(project=project, number=1, file_name="x.jsonl", format="trl")
+    for _ in range(4):
+        judge(make_comparison(project), annotator, "first")
+        judge(make_comparison(project, batch=batch), bob, "tie", batch=batch)
+    while counts.count_on(project=project):
+        pass
+    assert count_judged(project).all == 8
+    undo_import(batch=batch)
+    assert count_judged(project).all == honest(project).all == 4
+    while counts.count_on(project=project):
+        pass
+    assert count_judged(project).all == 4
 
 
 @pytest.mark.parametrize("by_clock", [False, True])
