@@ -44,6 +44,7 @@ class Triple:
     rejected_truncated: bool = False
     settled_by: int | None = None  # the manager's decision that made it
     edited: bool = False  # the chosen answer was written by an annotator, who improved the better of the two
+    tie: bool = False  # neither was preferred: "chosen" and "rejected" are then only names, and there is no strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,19 @@ def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
     return lambda votes: by_reliability(votes, estimate, project.confidence_bar)
 
 
-def settle(*, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False, with_singles: bool = False) -> Settlement:
+def settle(
+    *, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False, with_singles: bool = False, with_ties: bool = False
+) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Four queries.
 
-    `with_singles`, both answers of a comparison of which consensus says that both are bad are kept one by one. With `fresh`,
-    the rule “by reliability” estimates anew if judgements came since it last did.
+    `with_singles`, both answers of a comparison of which consensus says that both are bad are kept one by one; `with_ties`, what
+    consensus calls a tie is among the triples. With `fresh`, the rule “by reliability” estimates anew if judgements came since it
+    last did.
     """
     chosen = _without_the_excluded(chosen, project)
     counts = Counter(dict.fromkeys(NoTriple, 0))
     singles: list[Single] = []
-    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None))
+    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None, with_ties))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
     rule = chosen.rule or project.consensus
     return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()}, singles=singles)
@@ -108,8 +112,9 @@ def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
 
 
 def _read_triples(
-    project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool, singles: list[Single] | None = None
-) -> Iterator[Triple]:
+    project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool, singles: list[Single] | None = None,
+    with_ties: bool = False,
+) -> Iterator[Triple]:  # fmt: skip
     name = chosen.rule or project.consensus
     rule = rule_of(project, name, fresh=fresh)
     settlements = _read_settlements(project)
@@ -118,7 +123,9 @@ def _read_triples(
             row["required"] = min(row["required"], len(votes))
         settlement = settlements.get(row["id"])
         made = _judge_comparison(row, votes, rule, settlement, waits=name in WAITS, least_grade=project.least_grade)
-        if isinstance(made, NoTriple):
+        if made == NoTriple.TIE and with_ties and not _is_identical(row):
+            yield _tie(row, votes, settlement)
+        elif isinstance(made, NoTriple):
             counts[made] += 1
             if made == NoTriple.BOTH_BAD and singles is not None:
                 singles += _both_bad(row, votes)
@@ -183,9 +190,13 @@ def _judge_comparison(
     made = settled(settlement, votes) if settlement else rule(votes)
     if isinstance(made, NoTriple):
         return made
-    if row["first"].strip() == row["second"].strip():
+    if _is_identical(row):
         return NoTriple.IDENTICAL
     return [verdict for verdict in made if verdict.rank >= least_grade] or NoTriple.WEAK
+
+
+def _is_identical(row: dict[str, Any]) -> bool:
+    return row["first"].strip() == row["second"].strip()
 
 
 def _both_bad(row: dict[str, Any], votes: list[Vote]) -> Iterator[Single]:
@@ -239,6 +250,12 @@ def _triple(row: dict[str, Any], verdict: Verdict, settlement: Decision | None) 
         rejected_truncated=row[f"{lost}_finish"] == FinishReason.LENGTH,
         settled_by=settlement and settlement.pk,
     )
+
+
+def _tie(row: dict[str, Any], votes: list[Vote], settlement: Decision | None) -> Triple:
+    """Rests on the judgements that a verdict rests on: all of them, or those that say what the manager settled."""
+    said_so = tuple(vote for vote in votes if vote.outcome == Outcome.TIE or not settlement)
+    return replace(_triple(row, Verdict(Outcome.FIRST, 0.0, 1.0, said_so), settlement), tie=True)
 
 
 def _count_withdrawn(project: Project, chosen: Chosen) -> int:

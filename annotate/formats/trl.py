@@ -5,8 +5,9 @@
      "margin": 1.0, "weight": 1.0, "chosen_truncated": false, "rejected_truncated": true, "id": 17, "judgements": [31, 32]}
 
 `margin` is the triple's strength, `id` its comparison and `judgements` those that made it; `settled` is the decision of a
-manager that did, where there is one, and `edited` is true where an annotator wrote the chosen answer. A truncated answer was
-cut at the generator's token limit; the trainer gives it no end-of-turn token.
+manager that did, where there is one, and `edited` is true where an annotator wrote the chosen answer; `tie` is true where neither
+was preferred (only in a dataset made for a loss that learns from ties). A truncated answer was cut at the generator's token
+limit; the trainer gives it no end-of-turn token.
 
 Read besides: the standard form (plain texts; a leading space of an answer belongs to it) and the implicit-prompt form, in
 which both sides hold the whole dialogue: what they share is the prompt.
@@ -47,7 +48,8 @@ def rows_of(triple: Triple) -> Iterator[dict[str, Any]]:
         "id": triple.comparison_id,
         "judgements": list(triple.judgement_ids),
     }
-    yield row | ({"settled": triple.settled_by} if triple.settled_by else {}) | ({"edited": True} if triple.edited else {})
+    told = {"settled": triple.settled_by, "edited": triple.edited, "tie": triple.tie}
+    yield row | {name: value for name, value in told.items() if value}
 
 
 def read(stream: BinaryIO) -> Iterator[PreferenceRow | BadRow]:
@@ -67,7 +69,8 @@ def parse(line: int, row: dict[str, Any]) -> Iterator[PreferenceRow]:
     meta = {"weight": check_number(row.get("weight"), "weight"), "id": row.get("id"), "judgements": row.get("judgements", [])}
     meta |= {name: row[name] for name in ("tools", "chat_template_kwargs") if row.get(name)}
     margin = check_number(row.get("margin"), "margin")
-    yield PreferenceRow(line, prompt, chosen, rejected, Outcome.FIRST, margin, meta)
+    outcome = Outcome.TIE if row.get("tie") is True else Outcome.FIRST
+    yield PreferenceRow(line, prompt, chosen, rejected, outcome, margin if outcome == Outcome.FIRST else 0.0, meta)
 
 
 def _explicit(row: dict[str, Any]) -> tuple[list[dict[str, str]], str, str]:

@@ -41,6 +41,7 @@ class Filters:
     versions: tuple[int, ...] = ()  # numbers: both answers were written by one of these
     fresh: bool = False  # an answer at least was written by the version that training starts from
     unpaired: bool = False  # with answers that are good or bad by themselves, for the loss kto
+    ties: bool = False  # with pairs of which neither answer was preferred, for the loss dpo_ties
 
     @classmethod
     def read(cls, given: Mapping[str, Any], *, project: Project) -> "Filters":
@@ -137,6 +138,10 @@ def filters_in_words(kept: Mapping[str, Any], *, names: Mapping[int, str]) -> li
         told.append(("Written by", ", ".join(f"v{number}" for number in versions)))
     if kept.get("unpaired"):
         told.append(("Single answers", f"{kept.get('singles', 0):,}, rated by themselves or both bad, beside the pairs"))
+    if kept.get("ties"):
+        told.append(
+            ("Ties", f"{kept.get('tied', 0):,} of its pairs: neither answer was preferred, and `tie` is true in their rows")
+        )
     if kept.get("fresh"):
         told.append(("Stale pairs", f"left out: an answer at least is by v{kept.get('start', '?')}, from which it started"))
     return told
@@ -221,4 +226,5 @@ _READ = {
     "versions": _versions,
     "fresh": _yes_or_no,
     "unpaired": _yes_or_no,
+    "ties": _yes_or_no,
 }

@@ -19,6 +19,9 @@ from training.datasets.filters import NO_FILTERS, Filters
 from training.datasets.snapshots import GOOD_START, settle_filtered
 from training.models import Dataset, Version
 
+# Of a Preview, those that add up.
+NUMBERS = ("train", "heldout", "new", "left_out", "singles", "singles_heldout", "ties", "ties_heldout")
+
 
 @dataclass(frozen=True)
 class Size:
@@ -44,6 +47,8 @@ class Preview:
     size_heldout: Size = Size()
     singles: int = 0  # of those that would train: answers by themselves
     singles_heldout: int = 0
+    ties: int = 0  # of those that would train: pairs without a winner
+    ties_heldout: int = 0
     at: datetime | None = None  # when it was true; None: at this moment
     share: float = 1.0  # of all judged pairs, from which it is told; below 1 the counts are about right
 
@@ -113,6 +118,8 @@ def preview_of(settlement: Settlement, *, project: Project, since: Dataset | Non
         size_heldout=size_of([row for row in rows if row.split != Split.TRAIN]),
         singles=sum(single.split == Split.TRAIN for single in settlement.singles),
         singles_heldout=sum(single.split != Split.TRAIN for single in settlement.singles),
+        ties=sum(triple.tie and triple.split == Split.TRAIN for triple in settlement.triples),
+        ties_heldout=sum(triple.tie and triple.split != Split.TRAIN for triple in settlement.triples),
     )
 
 
@@ -138,9 +145,8 @@ def merged(previews: Iterable[Preview]) -> Preview:
             total.update(getattr(each, name))
         return dict(total)
 
-    numbers = ("train", "heldout", "new", "left_out", "singles", "singles_heldout")
     return Preview(
-        **{name: sum(getattr(each, name) for each in all_of_them) for name in numbers},
+        **{name: sum(getattr(each, name) for each in all_of_them) for name in NUMBERS},
         without=counts("without"), other=counts("other"), size=size("size"), size_heldout=size("size_heldout"),
     )  # fmt: skip
 
@@ -157,9 +163,8 @@ def scaled(sample: Preview, *, share: float) -> Preview:
         sums = {part: round(getattr(each, part) / share) for part in ("prompt", "answers", "triples")}
         return Size(**sums, longest=each.longest)
 
-    numbers = ("train", "heldout", "new", "left_out", "singles", "singles_heldout")
     return Preview(
-        **{name: up(getattr(sample, name)) for name in numbers},
+        **{name: up(getattr(sample, name)) for name in NUMBERS},
         without={name: up(number) for name, number in sample.without.items()},
         other={name: up(number) for name, number in sample.other.items()},
         size=size(sample.size), size_heldout=size(sample.size_heldout), share=share,

@@ -45,7 +45,7 @@ def settle_filtered(
     chosen = filters.chosen(project=project, start=start)
     if within is not None:
         chosen = replace(chosen, pairs=chosen.pairs & within)
-    settlement = settle(project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired)
+    settlement = settle(project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired, with_ties=filters.ties)
     if filters.min_strength == 1:
         rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired and within is None else ()
         return replace(settlement, singles=[*settlement.singles, *rated])
@@ -81,6 +81,8 @@ def create_dataset(
         kept = filters.as_json() | _how(project, settlement) | ({"start": start.number} if filters.fresh and start else {})
         if filters.unpaired:
             kept["singles"] = len(settlement.singles)
+        if filters.ties:
+            kept["tied"] = sum(triple.tie for triple in settlement.triples)
         if excluded := excluded_people(project):
             kept["people_left_out"] = len(excluded)
         return _record(project, by, settlement, partial, hashes, kept)

@@ -26,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 MOST_PROCESSES = 64
 SINGLES_TRAIN = "kto"  # the loss that learns from ratings and both-bad pairs, too
+TIES_TRAIN = "dpo_ties"  # the loss that learns from ties, too
 
 
 class RunRefused(NothingToTrainOn):
@@ -68,7 +69,7 @@ class _Checked:
     reference: Version
     asked: dict[str, Any]
     config: Config
-    filters: Filters  # with single answers if the loss learns from them
+    filters: Filters  # with single answers or ties if the loss learns from them
 
 
 def _checked(project: Project, order: Order) -> _Checked:
@@ -82,7 +83,8 @@ def _checked(project: Project, order: Order) -> _Checked:
         raise RunRefused(f"A run takes 1 to {MOST_PROCESSES} processes, not {order.processes}.")
     asked = {"preset": order.preset or project.preset, "overrides": dict(order.overrides or {})}
     config = _check(asked, own_reference=reference != parent)
-    return _Checked(parent, reference, asked, config, replace(order.filters, unpaired=config.loss == SINGLES_TRAIN))
+    filters = replace(order.filters, unpaired=config.loss == SINGLES_TRAIN, ties=config.loss == TIES_TRAIN)
+    return _Checked(parent, reference, asked, config, filters)
 
 
 def _estimate(project: Project, order: Order, checked: _Checked, preview: Preview) -> Estimate:
