@@ -33,7 +33,7 @@ def said(project, anna, var_dir):
     for split, outcomes in ((Split.TRAIN, ["first", "second", "tie", "tie", "both_bad"]), (Split.HELDOUT, ["first", "tie"])):
         for outcome in outcomes:
             judge(make_comparison(project, make_prompt(project, split=split)), anna, outcome)
-    prompt = make_prompt(project)
+    prompt = make_prompt(project, split=Split.TRAIN)
     equal = [make_completion(prompt, text) for text in ("The same.", "The same. ")]
     judge(make_comparison(project, prompt, first=equal[0], second=equal[1]), anna, "tie")
     project.comparisons.update(state="done")
@@ -68,7 +68,7 @@ def test_a_least_strength_leaves_ties_out(said) -> None:
 
 
 def test_what_a_manager_settled_as_a_tie_rests_on_who_said_so(project, anna, manager, var_dir) -> None:
-    comparison = make_comparison(project, make_prompt(project))
+    comparison = make_comparison(project, make_prompt(project, split=Split.TRAIN))
     judge(comparison, anna, "first")
     said_so = judge(comparison, make_member(project, "annotator"), "tie")
     Decision.objects.create(comparison=comparison, by=manager, kind="settled", outcome="tie")
