@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.dpo import memory
+from training.dpo.allocator import is_glibc, resident_bytes
 from training.dpo.config import Config
 from training.dpo.errors import PreflightError
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
@@ -121,6 +121,20 @@ def test_what_is_free_is_known() -> None:
     assert free is None or free > 100_000_000
 
 
+GIVEN_BACK = """
+from training.dpo.allocator import begin_again_with_kept_memory, give_back_above, resident_bytes
+begin_again_with_kept_memory()
+import torch
+many = [torch.ones(1_000_000) for _ in range(100)]
+last = many.pop()
+del many
+held = resident_bytes()
+give_back_above(None)
+give_back_above(held + 2**20)
+kept = resident_bytes()
+give_back_above(held - 2**20)
+print(held - kept, held - resident_bytes())
+"""
 FAULTS = """
 from training.dpo.allocator import begin_again_with_kept_memory
 {begin}
@@ -133,7 +147,23 @@ print([faults() for _ in range(5)][-1])  # by where the first ones lie, a second
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+@pytest.mark.skipif(not is_glibc(), reason="of glibc's allocator")
+def test_above_a_limit_what_is_free_goes_back() -> None:
+    """Of 100 blocks of 4 MB the last lives on, so they are no end of a heap that could be cut off."""
+    command = [sys.executable, "-c", GIVEN_BACK]
+    before, after = map(int, subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    assert before < 10e6 and 300e6 < after < 450e6
+
+
+def test_a_run_has_a_limit_from_what_was_foreseen(config, train_here, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int | None] = []
+    monkeypatch.setattr("training.dpo.loop.give_back_above", limits.append)
+    output = train_here(config(max_steps=2))
+    foreseen = of_kind(output, "start")[0]["memory_estimate_bytes"]["peak"]
+    assert len(limits) == 2 and foreseen < limits[0] == limits[1] < foreseen + resident_bytes()
+
+
+@pytest.mark.skipif(not is_glibc(), reason="of glibc's allocator")
 def test_memory_that_is_freed_is_taken_again_without_clearing_it() -> None:
     """160 MB are 39,063 pages."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from training.dpo import distributed
+from training.dpo.allocator import give_back_above
 from training.dpo.batches import step_indices
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
@@ -63,6 +64,7 @@ class Run:
     stopper: Stopper
     mismatched: dict[str, list[Example]] = field(default_factory=dict)  # "train" and "heldout", for kto only
     samples: Samples | None = None
+    most_held: int | None = None  # bytes of this process after a step, above which what is free is given back; None: no limit
 
     @property
     def objective(self) -> Objective:
@@ -99,6 +101,7 @@ def train(run: Run, progress: Progress) -> None:
                 return
             run.stopper.check(progress.step)
             train_step(run, progress)
+            give_back_above(run.most_held)
             warn_if_chosen_falls(run, progress)
     except Stopped:
         keep(run, progress)

@@ -5,7 +5,6 @@ every model: one pair is put through it once, and twice, and the difference is w
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 
 from training.dpo import distributed
+from training.dpo.allocator import resident_bytes
 from training.dpo.config import Config
 from training.dpo.errors import PreflightError
 from training.dpo.head import TILE
@@ -25,6 +25,7 @@ STATES = {"adamw": 2, "rmsprop": 1}  # numbers an optimizer keeps for each train
 CERTAIN = 0.8  # of the estimate, which may be a fifth off, must exceed what is free before a run is refused
 HEAD_TILES, HEAD_COPIES = 2, 2  # logits and their gradient; the gradient of the head's weight and what is added to it
 FLOAT = 4  # bytes
+HOLES = 0.15  # of what the layers keep: between blocks of the CPU's heap, too small for any of the next step (allocator.py)
 RUNTIME = 64 * 1024**2  # kernels that are loaded and buffers that are made at the first pass on the CPU
 
 
@@ -96,15 +97,16 @@ def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro
     whole = FLOAT * (head + (counted - head) // layers) if parts > 1 else 0  # put together to compute with
     casts = 2 * counted // parts if scorer.precision.compute == torch.bfloat16 else 0
     activations, layer = round(each.kept * tokens), round(each.layers * tokens) // layers
+    on_cpu = scorer.precision.device.type == "cpu"
     return Memory(
         weights=FLOAT * counted // parts + whole,
         gradients=FLOAT * trained // parts + whole,
         optimizer=FLOAT * trained * STATES[config.optimizer] // parts,
-        activations=activations + casts,
+        activations=round(activations * (1 + HOLES * on_cpu)) + casts,
         head=FLOAT * (HEAD_TILES * min(TILE, tokens) * head_V + (0 if config.lora_rank else HEAD_COPIES * head)),
         layer=2 * layer if is_recomputed(model) else layer,
         update=FLOAT * trained // parts if scorer.precision.device.type == "cuda" else 0,
-        runtime=RUNTIME if scorer.precision.device.type == "cpu" else 0,
+        runtime=RUNTIME * on_cpu,
         accumulates=micro_batches > 1,
     )
 
@@ -138,8 +140,7 @@ def free_bytes(device: torch.device) -> int | None:
     if not meminfo.exists():
         return None
     lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return (int(lines["MemAvailable"].split()[0]) * 1024 + own) // distributed.on_this_host()
+    return (int(lines["MemAvailable"].split()[0]) * 1024 + resident_bytes()) // distributed.on_this_host()
 
 
 def kept_bytes(scorer: Scorer, examples: list[Example]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from training.dpo import distributed
+from training.dpo.allocator import resident_bytes
 from training.dpo.batches import steps_total
 from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
 from training.dpo.config import FIELDS, LOSS_OPTIONS, Config
@@ -78,7 +79,7 @@ def run(config: Config, stopper: Stopper, log: EventLog) -> None:
 
 
 def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
-    output = Path(config.output)
+    output, held = Path(config.output), resident_bytes()
     found = distributed.by_first(lambda: find_checkpoint(config, log))
     checkpoint = Path(found) if found else None
     if config.threads:
@@ -90,8 +91,8 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     model = load_start(config, precision.device)
     budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
+    memory = foresee(config, Scorer(model, precision, path), data.train.examples)
     if not checkpoint:
-        memory = foresee(config, Scorer(model, precision, path), data.train.examples)
         announce(config, data, steps, precision, memory, {"compute_reason": reason, "path_reason": path_reason}, log)
     reference = describe_reference(
         Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
@@ -99,6 +100,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     )  # fmt: skip
     scores = score_reference(config, reference, data, Scorer(model, precision, path), stopper)
     prepared = prepare(config, data, reference, scores, steps, Scorer(model, precision, path), log, stopper)
+    prepared = replace(prepared, most_held=held + memory.peak if precision.device.type == "cpu" else None)
     progress = resume(prepared, checkpoint) if checkpoint else preflight(prepared, reference)
     train(prepared, progress)
     record = save_version(prepared, progress, data.tokenizer, details_of(data, reference))
