@@ -150,6 +150,7 @@ def test_adapters_take_less_and_more_processes_share():
     assert adapter_numbers(shape, 16) == 8 * 16 * (8 * 512 + 3 * 1536)
     assert memory_of(shape, config_of(preset="lora"), tokens=100) < whole / 2
     assert memory_of(shape, config_of(), tokens=100, processes=4) < whole / 2
+    assert memory_of(shape, config_of(), tokens=50_000, on_cpu=True) > memory_of(shape, config_of(), tokens=50_000)
     long = memory_of(shape, config_of(), tokens=50_000)
     assert memory_of(shape, config_of(checkpoint_activations=True), tokens=50_000) < long / 2
 

@@ -29,6 +29,7 @@ TILE = 256  # positions whose logits exist at once: training/dpo/head.py
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}  # training/dpo/run.py
 CERTAIN = 0.8  # of the estimate must exceed what is there before a run is refused
 FLOAT = 4  # bytes
+HOLES = 0.15  # between blocks of a CPU's heap, of what the layers keep: training/dpo/memory.py
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
 SHARE_OF_PEAK = 0.35  # of the matrix product's speed that training reaches, about
@@ -90,8 +91,9 @@ def estimate_run(*, project: Project, preview: Preview, parent: Version, config:
         budget = config.micro_batch_tokens or TOKENS_AT_ONCE[machine.device if machine else "cpu"]
         share = each_pass / max(preview.train, 1) * min(config.batch_pairs, preview.train or 1) / processes
         full = max(longest, min(budget, round(share)))
-        memory = memory_of(shape, config, tokens=full, processes=processes, accumulates=share > budget)
-        least = memory_of(shape, config, tokens=longest, processes=processes, accumulates=False)
+        on_cpu = machine is None or machine.device == "cpu"
+        memory = memory_of(shape, config, tokens=full, processes=processes, accumulates=share > budget, on_cpu=on_cpu)
+        least = memory_of(shape, config, tokens=longest, processes=processes, accumulates=False, on_cpu=on_cpu)
         refusal = _refusal(least, config, machine, processes) if machine else ""
     return Estimate(
         tokens=round(each_pass * epochs), steps=steps, seconds=seconds, seconds_from=told_from, memory_bytes=memory,
@@ -99,7 +101,9 @@ def estimate_run(*, project: Project, preview: Preview, parent: Version, config:
     )  # fmt: skip
 
 
-def memory_of(shape: Shape, config: Config, *, tokens: int, processes: int = 1, accumulates: bool = False) -> int:
+def memory_of(
+    shape: Shape, config: Config, *, tokens: int, processes: int = 1, accumulates: bool = False, on_cpu: bool = False
+) -> int:
     """Bytes of one process at its peak, for micro-batches of `tokens`: the sum of `training/dpo/memory.py`."""
     trained = adapter_numbers(shape, config.lora_rank) if config.lora_rank else shape.parameters
     head = shape.vocabulary * shape.hidden
@@ -107,7 +111,7 @@ def memory_of(shape: Shape, config: Config, *, tokens: int, processes: int = 1, 
     kept = shape.hidden if config.checkpoint_activations else layer  # of a layer; the rest is then computed again, one at a time
     activations = FLOAT * (shape.layers * kept + PER_HIDDEN_ONCE * shape.hidden) * tokens
     at_work = 2 * FLOAT * layer * tokens if config.checkpoint_activations else activations // shape.layers
-    computing = activations + max(
+    computing = round(activations * (1 + HOLES * on_cpu)) + max(
         FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), at_work
     )
     whole = FLOAT * (head + (shape.parameters - head) // shape.layers) if processes > 1 else 0
