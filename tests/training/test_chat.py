@@ -48,7 +48,7 @@ def ask(endpoint, **question):
 
 def test_a_streamed_answer_with_its_counts_and_log_probabilities(project, server) -> None:
     endpoint = make_endpoint(project, server, extra={"top_k": 3})
-    reply = ask(endpoint, logprobs=True, seed=7, temperature=0.5, top_p=0.9, max_tokens=20)
+    reply = ask(endpoint, logprobs=True, seed=7, temperature=0.5, top_p=0.9, max_new_tokens=20)
     (answer,) = reply.answers
     assert (answer.text, answer.finish_reason, answer.token_count) == ("The sea is wide.", "stop", 4)
     assert answer.logprob == pytest.approx(-2.0) and (reply.prompt_tokens, reply.completion_tokens) == (10, 4)

@@ -63,8 +63,8 @@ def test_it_is_found_out_what_it_offers(endpoint) -> None:
 
 def test_an_answer_has_its_text_its_end_and_its_counts(endpoint) -> None:
     with Client(endpoint) as client:
-        reply = client.ask(Question(SEA, temperature=0.0, max_tokens=5))
-        again = client.ask(Question(SEA, temperature=0.0, max_tokens=5))
+        reply = client.ask(Question(SEA, temperature=0.0, max_new_tokens=5))
+        again = client.ask(Question(SEA, temperature=0.0, max_new_tokens=5))
     (answer,) = reply.answers
     assert answer.text and answer.text == again.answers[0].text
     assert (answer.finish_reason, answer.token_count, reply.completion_tokens) == ("length", 5, 5)

@@ -47,7 +47,7 @@ def question(protocol: Protocol, conversation: Sequence[dict[str, str]], answer:
     if said is not None:
         messages += [{"role": "assistant", "content": said[:2000] or "(nothing)"}, {"role": "user", "content": STRICTER}]
     logprobs = TOP_LOGPROBS if protocol.uses_logprobs else 0
-    return Question(messages=messages, temperature=protocol.temperature, max_tokens=SCORE_TOKENS, top_logprobs=logprobs)
+    return Question(messages=messages, temperature=protocol.temperature, max_new_tokens=SCORE_TOKENS, top_logprobs=logprobs)
 
 
 def read_score(answer: Answer) -> tuple[float, bool] | None:
@@ -164,7 +164,7 @@ def _write_answers(version: Version, prompts: Sequence[Prompt], answers: int, as
     questions = [
         Question(
             prompt.messages, seed=seed_of(version.pk, prompt.pk, number) % 2**31, temperature=project.temperature,
-            top_p=project.top_p, max_tokens=project.max_new_tokens,
+            top_p=project.top_p, max_new_tokens=project.max_new_tokens,
         )
         for prompt, number in missing
     ]  # fmt: skip

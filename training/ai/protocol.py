@@ -69,7 +69,7 @@ def question(protocol: Protocol, conversation: Messages, a: str, b: str, *, said
     return Question(
         messages=messages,
         temperature=protocol.temperature,
-        max_tokens=REASON_TOKENS if protocol.gives_reasons else VERDICT_TOKENS,
+        max_new_tokens=REASON_TOKENS if protocol.gives_reasons else VERDICT_TOKENS,
         top_logprobs=TOP_LOGPROBS if protocol.uses_logprobs else 0,
     )
 

@@ -34,7 +34,7 @@ class Question:
     seed: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
-    max_tokens: int = 128
+    max_new_tokens: int = 128
     logprobs: bool = False
     top_logprobs: int = 0
 
@@ -168,7 +168,7 @@ class Client:
             "messages": list(question.messages),
             "temperature": question.temperature,
             "top_p": question.top_p,
-            limit: question.max_tokens,
+            limit: question.max_new_tokens,
             "stream": True,
             **{name: value for name, value in optional.items() if value is not None},
             **({"extra_body": endpoint.extra} if endpoint.extra else {}),

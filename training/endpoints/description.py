@@ -20,10 +20,14 @@ def describe_endpoint(
     project = version.project
     answered = set(version.completions.filter(temperature=0, prompt__in=shown).values_list("prompt_id", flat=True))
     waiting = [prompt for prompt in shown if prompt.pk not in answered]
-    greedy = [Question(prompt.messages, temperature=0.0, max_tokens=project.max_new_tokens) for prompt in waiting]
+    greedy = [Question(prompt.messages, temperature=0.0, max_new_tokens=project.max_new_tokens) for prompt in waiting]
     draws = [
         Question(
-            prompt.messages, seed=place, temperature=project.temperature, top_p=project.top_p, max_tokens=project.max_new_tokens
+            prompt.messages,
+            seed=place,
+            temperature=project.temperature,
+            top_p=project.top_p,
+            max_new_tokens=project.max_new_tokens,
         )
         for place, prompt in enumerate(drawn)
     ]

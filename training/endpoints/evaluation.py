@@ -10,7 +10,7 @@ from training.endpoints.errors import PromptRefused
 from training.endpoints.generation import REMOTE
 from training.endpoints.pool import ask_all
 from training.endpoints.probe import ensure_tested
-from training.generation.filling import MOST_TRIES, seed_of
+from training.generation.filling import MOST_TRIES, seed_of, store_answer
 from training.models import Evaluation, Version
 from training.worker import jobs
 
@@ -44,7 +44,7 @@ def _question(evaluation: Evaluation, version: Version, prompt: Prompt, attempt:
         seed=seed_of(evaluation.pk, version.pk, prompt.pk, attempt) % 2**31,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
-        max_tokens=evaluation.max_new_tokens,
+        max_new_tokens=evaluation.max_new_tokens,
         logprobs=version.endpoint.offers("logprobs"),
     )
 
@@ -52,9 +52,4 @@ def _question(evaluation: Evaluation, version: Version, prompt: Prompt, attempt:
 @transaction.atomic
 def _store(evaluation: Evaluation, version: Version, prompt: Prompt, question: Question, reply: Reply) -> Completion:
     jobs.heartbeat(job=evaluation, progress=evaluation.progress + 1)
-    answer = reply.answers[0]
-    return Completion.objects.create(
-        prompt=prompt, version=version, text=answer.text, temperature=question.temperature, top_p=question.top_p,
-        max_new_tokens=question.max_tokens, seed=question.seed, dtype=REMOTE, token_count=answer.token_count,
-        finish_reason=answer.finish_reason, logprob=answer.logprob,
-    )  # fmt: skip
+    return store_answer(prompt, version, question, reply.answers[0], dtype=REMOTE)

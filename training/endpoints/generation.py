@@ -24,6 +24,7 @@ from training.generation.filling import (
     required_now,
     seed_of,
     something_goes_first,
+    store_answer,
 )  # fmt: skip
 from training.generation.named_makers import names_its_maker
 from training.generation.unanswered import unanswered_prompts
@@ -149,7 +150,7 @@ def _questions(generation: Generation, endpoint: Endpoint, each: _Making, attemp
             seed=seed_of(generation.pk, each.prompt.pk, attempt, side) % 2**31,  # llama.cpp takes no more
             temperature=project.temperature,
             top_p=project.top_p,
-            max_tokens=project.max_new_tokens,
+            max_new_tokens=project.max_new_tokens,
             logprobs=endpoint.offers("logprobs"),
         )
         for side, number in enumerate(numbers)
@@ -177,7 +178,7 @@ def _keep(generation: Generation, each: _Making, *, answers: list[tuple[Question
         elif names_its_maker(text, prompt=each.prompt, project=generation.project):
             each.fault = "named"
         else:
-            each.have.append(_store(generation.version, each.prompt, question, answer))
+            each.have.append(store_answer(each.prompt, generation.version, question, answer, dtype=REMOTE))
     if len(each.have) >= 2:
         project: Project = generation.project
         priority = priority_of(project, generation.version)
@@ -185,22 +186,6 @@ def _keep(generation: Generation, each: _Making, *, answers: list[tuple[Question
         required = required_now(project)
         add_pair(project=project, prompt=each.prompt, first=first, second=second, priority=priority, required=required)
         jobs.heartbeat(job=generation, progress=generation.progress + 1)
-
-
-def _store(version: Version, prompt: Prompt, question: Question, answer: Answer) -> Completion:
-    return Completion.objects.create(
-        prompt=prompt,
-        version=version,
-        text=answer.text,
-        temperature=question.temperature,
-        top_p=question.top_p,
-        max_new_tokens=question.max_tokens,
-        seed=question.seed,
-        dtype=REMOTE,
-        token_count=answer.token_count,
-        finish_reason=answer.finish_reason,
-        logprob=answer.logprob,
-    )
 
 
 def _count(generation: Generation, **more: object) -> None:

@@ -16,7 +16,7 @@ from training.models import Endpoint
 
 PATIENCE = 20.0  # seconds for the whole test when a person waits for it
 ASKED = [{"role": "user", "content": "Write one sentence about the sea."}]
-PLAIN = Question(ASKED, seed=None, temperature=1.0, max_tokens=24)
+PLAIN = Question(ASKED, seed=None, temperature=1.0, max_new_tokens=24)
 SEED, OTHER_SEED = 11, 12
 TOP = 5
 
@@ -52,7 +52,7 @@ def _find_features(endpoint: Endpoint, patience: float) -> dict[str, Any]:
         found["stream_options"] = endpoint.features["stream_options"]
         both = _try(client, replace(PLAIN, n=2), deadline)
         found["n"] = both is not None and len(both.answers) == 2
-        told = _try(client, replace(PLAIN, max_tokens=4, logprobs=True, top_logprobs=TOP), deadline)
+        told = _try(client, replace(PLAIN, max_new_tokens=4, logprobs=True, top_logprobs=TOP), deadline)
         found["logprobs"] = told is not None and bool(told.answers) and told.answers[0].logprob is not None
         found["top_logprobs"] = found["logprobs"] and bool(told.answers[0].likeliest)
         once, again, other = (_try(client, replace(PLAIN, seed=seed), deadline) for seed in (SEED, SEED, OTHER_SEED))

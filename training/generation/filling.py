@@ -18,6 +18,7 @@ from training.models.job import JobState
 from training.versions.registry import serving_version
 
 if TYPE_CHECKING:  # it loads torch, and the clock imports this module
+    from training.endpoints.chat import Answer, Question
     from training.generation.sampling import Request, Sample
 
 MOST_TRIES = 3  # to get two different answers to one prompt
@@ -84,9 +85,9 @@ def required_now(project: Project) -> int:
 
 
 def store_answer(
-    prompt: Prompt, version: Version, request: "Request", answer: "Sample", *, best_of: int, dtype: str
+    prompt: Prompt, version: Version, request: "Request | Question", answer: "Sample | Answer", *, dtype: str, best_of: int = 1
 ) -> Completion:
-    """What a version of ours wrote, with all that is needed to make it again. `best_of`: how many it was chosen from."""
+    """What a version wrote, here or on its server, with all that is needed to ask for it again. `best_of`: of how many."""
     return Completion.objects.create(
         prompt=prompt,
         version=version,

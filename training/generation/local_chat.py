@@ -16,7 +16,7 @@ def answer_all(policy: Policy, questions: Sequence[Question], *, pulse: Callable
 ]:  # fmt: skip
     """As `training.endpoints.pool.ask_all`, for a version's weights. Log-probabilities are told of the first token alone."""
     started = time.monotonic()
-    requests = [Request(each.messages, each.seed or 0, each.temperature, each.top_p, each.max_tokens) for each in questions]
+    requests = [Request(each.messages, each.seed or 0, each.temperature, each.top_p, each.max_new_tokens) for each in questions]
     for place, drawn in enumerate(sample(policy.model, policy.tokenizer, requests, before_each=pulse)):
         if drawn.error:
             yield place, PromptRefused(drawn.error)

@@ -80,7 +80,7 @@ def _ask_endpoint(inquiry: Inquiry, pulse: Callable[[], None]) -> list[dict[str,
             seed=seed_of(asked["seed"], place, number) % 2**31,
             temperature=asked["temperature"],
             top_p=asked["top_p"],
-            max_tokens=asked["max_new_tokens"],
+            max_new_tokens=asked["max_new_tokens"],
             logprobs=endpoint.offers("logprobs"),
         )
         for number, place in enumerate(places)
