@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.dpo import memory
-from training.dpo.allocator import is_glibc, resident_bytes
+from training.dpo.allocator import is_glibc
 from training.dpo.config import Config
 from training.dpo.errors import PreflightError
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
@@ -158,9 +158,10 @@ def test_above_a_limit_what_is_free_goes_back() -> None:
 def test_a_run_has_a_limit_from_what_was_foreseen(config, train_here, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int | None] = []
     monkeypatch.setattr("training.dpo.loop.give_back_above", limits.append)
+    monkeypatch.setattr("training.dpo.run.resident_bytes", lambda: 5_000_000)
     output = train_here(config(max_steps=2))
     foreseen = of_kind(output, "start")[0]["memory_estimate_bytes"]["peak"]
-    assert len(limits) == 2 and foreseen < limits[0] == limits[1] < foreseen + resident_bytes()
+    assert limits == [foreseen + 5_000_000] * 2
 
 
 @pytest.mark.skipif(not is_glibc(), reason="of glibc's allocator")

@@ -31,7 +31,7 @@ def train(request: ProjectRequest) -> HttpResponse:
     else:
         form = TrainForm({"preset": request.project.preset}, project=request.project)
     if request.htmx:
-        return render(request, "training/_train_preview.html", _preview(request, form, seconds=LONGER_SECONDS))
+        return render(request, "training/_train_preview.html", _preview(request, form))
     return render(request, "training/train.html", _preview(request, form) | {"form": form, "like": like} | _noise(request))
 
 
@@ -52,10 +52,11 @@ def _noise(request: ProjectRequest) -> dict:
     return {"noise": measure_noise(request.project)}
 
 
-def _preview(request: ProjectRequest, form: TrainForm, seconds: float = SAMPLE_SECONDS) -> dict:
-    """What starting it now would do, or why that cannot be told."""
+def _preview(request: ProjectRequest, form: TrainForm) -> dict:
+    """What starting it now would do, or why that cannot be told. With more time where the page is there already."""
     if not form.is_valid():
         return {"faults": [(form[name].label if name in form.fields else "", told) for name, told in form.errors.items()]}
+    seconds = LONGER_SECONDS if request.htmx else SAMPLE_SECONDS
     try:
         plan: Plan = plan_run(project=request.project, order=form.order, seconds=seconds)
     except (NothingToTrainOn, ConfigError) as error:
