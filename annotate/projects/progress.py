@@ -44,13 +44,14 @@ def recent_pairs_of(projects: Collection[int]) -> dict[int, Pairs]:
     """The same of several projects, by their ids: a few queries for all that are not known."""
     kept: dict[str, Pairs | None] = cache.get_many([f"pairs:{project}" for project in projects])
     found = {project: pairs for project in projects if (pairs := kept.get(f"pairs:{project}"))}
-    found |= _counted_lately([project for project in projects if f"pairs:{project}" not in kept])
-    found |= count_pairs_of([project for project in projects if project not in found])
-    large = {f"pairs:{project}": pairs for project, pairs in found.items() if pairs.all >= LARGE}
-    cache.set_many(large, KEPT_SECONDS)
-    small = {f"pairs:{project}": None for project in projects if f"pairs:{project}" not in large}
+    if len(found) == len(projects):
+        return found
+    new = _counted_lately([project for project in projects if f"pairs:{project}" not in kept])
+    new |= count_pairs_of([project for project in projects if project not in found and project not in new])
+    cache.set_many({f"pairs:{project}": pairs for project, pairs in new.items() if pairs.all >= LARGE}, KEPT_SECONDS)
+    small = {f"pairs:{project}": None for project, pairs in new.items() if pairs.all < LARGE}
     cache.set_many(small, SMALL_SECONDS)  # counted each time, without looking whether the clock has done so
-    return found
+    return found | new
 
 
 def keep_pairs(*, project: Project) -> None:
