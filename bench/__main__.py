@@ -11,6 +11,7 @@ BENCHMARKS = [
     ["-m", "tests.postgres", sys.executable, "-m", "bench.claims"],
     ["-m", "bench.annotators"],
     ["-m", "tests.postgres", sys.executable, "-m", "bench.annotators"],
+    ["-m", "bench.compare_page"],
     ["-m", "bench.sampling"],
     ["-m", "bench.pages"],
     ["-m", "bench.files"],
