@@ -19,7 +19,8 @@ PEOPLE, PROJECTS, INVITATIONS, HANDOUTS, GOLD, RUNS = 30, 200, 10_000, 100, 200,
 BASE = 10  # the key of the newest row that is written one by one
 PAGES = (
     "", "review/", "mine/", "members/", "data/", "gold/", "gold/?show=all", "batches/", "invitations/", "quality/",
-    "quality/people/{person}/", "train/", "train/?preset=small&people={person}", "runs/", "versions/", "evaluations/",
+    "quality/people/{person}/", "train/", "train/?preset=small&people={person}", "runs/", "versions/",
+    "versions/0/", "versions/0/judgements/?of=answers", "versions/1/judgements/?of=answers", "evaluations/",
     "leaderboard/", "ai/", "endpoints/", "webhooks/", "guidelines/history/",
 )  # fmt: skip
 LISTS = (
@@ -141,7 +142,7 @@ def fill_beside(project: Any, *, by: Any) -> None:
     from django.utils import timezone
 
     from annotate.models import Handout, Invitation, Membership, Project
-    from training.models import Dataset, Run
+    from training.models import Dataset, Run, Version
 
     for number in range(PROJECTS):
         other = Project.objects.create(slug=f"project-{number}", name=f"Project {number}")
@@ -158,6 +159,7 @@ def fill_beside(project: Any, *, by: Any) -> None:
         heldout_count=80, counts={"tie": 6}, filters={"consensus": "majority"},
     )  # fmt: skip
     base = project.versions.get()
+    Version.objects.create(project=project, number=1, name="silent", parent=base, directory="models/none", metrics=base.metrics)
     asked = {"dataset": dataset, "parent": base, "reference": base, "settings": {"preset": "small"}, "state": "cancelled"}
     Run.objects.bulk_create(Run(project=project, number=n, directory=f"runs/{n}", **asked) for n in range(1, RUNS + 1))
 

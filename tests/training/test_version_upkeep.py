@@ -11,6 +11,7 @@ from tests.builders import make_comparison, make_completion, make_project, make_
 from tests.training.rows import make_judgement, make_run, make_trained
 from training.models import Version, VersionAlias
 from training.runs.ordering import Order, RunRefused, plan_run
+from training.versions import provenance
 from training.versions.lineage import drawn_versions, lineage_of
 from training.versions.upkeep import UpkeepRefused, remove_files, request_removal
 
@@ -193,7 +194,9 @@ def test_a_versions_judgements_come_in_pages_of_flat_cost(as_manager, trained, c
     assert as_manager.get(VERSIONS + "0/judgements/").status_code == 302
 
 
-def test_a_version_leads_to_the_judgements_of_what_it_wrote(as_manager, client, viewer, project, annotator, base, trained):
+def test_a_version_leads_to_the_judgements_of_what_it_wrote(
+    as_manager, client, viewer, project, annotator, base, trained, monkeypatch
+):
     """Of a base model, too; on whichever side its answer stands."""
     mine, other = make_prompt(project), make_prompt(project)
     first, second = make_completion(mine, "It is blue.", version=base), make_completion(mine, "It is red.", version=trained)
@@ -202,6 +205,9 @@ def test_a_version_leads_to_the_judgements_of_what_it_wrote(as_manager, client, 
     make_comparison(project, make_prompt(project), version=base)
     page = as_manager.get(VERSIONS + "0/").content.decode()
     assert "answers of 2 pairs, 1 of them judged" in page
+    monkeypatch.setattr(provenance, "MOST_COUNTED", 1)
+    page = as_manager.get(VERSIONS + "0/").content.decode()
+    assert "answers of more than 1 pair." in page and "?of=answers" in page
     page = as_manager.get(VERSIONS + "0/judgements/", {"of": "answers"}).content.decode()
     assert page.count("/judged/") == 1 and f"/judged/{judged.comparison_id}/" in page
     page = as_manager.get(VERSIONS + "1/judgements/", {"of": "answers"}).content.decode()

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch
 
 from annotate.consensus.judged import pseudonym
 from annotate.models import Comparison, Judgement, Project, User
 from training.models import Dataset, Version
 
+SIDES = ("first", "second")
 AT_ONCE = 40  # judgements on a page
+MOST_COUNTED = 10_000  # pairs with an answer of a version
 KEEP_SECONDS = 24 * 3600
 
 
@@ -50,28 +52,33 @@ def people_of(dataset: Dataset, *, names: bool) -> list[Person]:
 
 @dataclass(frozen=True)
 class Written:
-    """Pairs in which an answer of a version stands."""
+    """Pairs in which an answer of a version stands. `more`: there are more than these, and nobody has counted them."""
 
     pairs: int
     judged: int
+    more: bool
 
 
 def pairs_written_by(version: Version) -> Written:
-    found = _pairs_with_answers_of(version)
-    return Written(found.count(), found.filter(judgements__isnull=False).distinct().count())
-
-
-def _pairs_with_answers_of(version: Version) -> QuerySet[Comparison]:
-    own = version.completions.values("pk")
-    return Comparison.objects.filter(Q(first__in=own) | Q(second__in=own), project=version.project_id)
+    """Two short queries, however many it wrote: beyond MOST_COUNTED a page needs no number."""
+    standing = Exists(Judgement.objects.standing().filter(comparison=OuterRef("pk")))
+    judged: dict[int, bool] = {}
+    for side in SIDES:
+        found = Comparison.objects.filter(**{f"{side}__version": version}).order_by().values_list("pk", standing)
+        judged |= dict(found[: MOST_COUNTED + 1])
+    more = len(judged) > MOST_COUNTED
+    return Written(min(len(judged), MOST_COUNTED), sum(judged.values()), more)
 
 
 def judgements_of_answers(version: Version, *, names: bool, before: int | None = None) -> Clicks:
     """Those of pairs in which an answer of the version stands, newest first."""
-    found = Judgement.objects.standing().filter(comparison__in=_pairs_with_answers_of(version).values("pk"))
-    if before is not None:
-        found = found.filter(pk__lt=before)
-    return _clicks(version.project, list(found.order_by("-pk").values_list("pk", flat=True)[: AT_ONCE + 1]), names=names)
+    ids: set[int] = set()
+    for side in SIDES:  # asked for each by itself, an index answers
+        found = Judgement.objects.standing().filter(**{f"comparison__{side}__version": version})
+        if before is not None:
+            found = found.filter(pk__lt=before)
+        ids |= set(found.order_by("-pk").values_list("pk", flat=True)[: AT_ONCE + 1])
+    return _clicks(version.project, sorted(ids, reverse=True)[: AT_ONCE + 1], names=names)
 
 
 def judgements_in(dataset: Dataset, *, names: bool, before: int | None = None) -> Clicks:
