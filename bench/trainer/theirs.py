@@ -13,6 +13,7 @@ from pathlib import Path
 def main(settings_file: str) -> None:
     import torch
     from datasets import Dataset
+    from torch.utils.data import SequentialSampler
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
@@ -32,6 +33,9 @@ def main(settings_file: str) -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
+    is_sorted = settings["trl"].pop("sorted", False)
+    if is_sorted:
+        kept.sort(key=lambda row: longer_row(tokenizer, row))
     rank, adapters = settings["trl"].pop("lora_rank", None), {}
     if rank:
         from peft import LoraConfig
@@ -39,6 +43,11 @@ def main(settings_file: str) -> None:
         adapters["peft_config"] = LoraConfig(
             r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
         )
+
+    class InOrder(DPOTrainer):
+        def _get_train_sampler(self, *args: object, **kwargs: object) -> SequentialSampler:
+            return SequentialSampler(self.train_dataset)
+
     with tempfile.TemporaryDirectory() as output:
         config = DPOConfig(
             output_dir=output, num_train_epochs=2, per_device_train_batch_size=settings["batch_pairs"],
@@ -46,7 +55,7 @@ def main(settings_file: str) -> None:
             learning_rate=settings["learning_rate"], use_cpu=not cuda, report_to=[], save_strategy="no", logging_steps=1,
             disable_tqdm=True, seed=0, beta=0.1, **settings["trl"],
         )  # fmt: skip
-        trainer = DPOTrainer(
+        trainer = (InOrder if is_sorted else DPOTrainer)(
             model,
             args=config,
             train_dataset=Dataset.from_list(kept),
@@ -67,6 +76,13 @@ def main(settings_file: str) -> None:
         },
         sys.stdout,
     )
+
+
+def longer_row(tokenizer, row: dict) -> int:
+    """Tokens, about: of the prompt with the longer answer."""
+    texts = ["".join(turn["content"] for turn in row[key]) for key in ("prompt", "chosen", "rejected")]
+    prompt, chosen, rejected = (len(tokenizer(text)["input_ids"]) for text in texts)
+    return prompt + max(chosen, rejected)
 
 
 def most_resident() -> int:
