@@ -3,7 +3,7 @@
     python -m bench.annotators [--people 32] [--seconds 30] [--required 1]                            SQLite
     python -m tests.postgres python -m bench.annotators [--people 32] [--seconds 30] [--required 1]   PostgreSQL
 
-Each judges a comparison and gets the next one with the answer, without a pause, over one kept-open connection, as the compare
+Each judges a comparison and gets the next one with the answer, without a pause, as the compare
 page's script does. The web server is the Procfile's (two gunicorn workers); server, database and load share the machine. It
 warms up for a few seconds first. Ends with 1 if something was lost, doubled or handed to too many.
 """

@@ -85,7 +85,8 @@ def judge(page: Page, pairs: int) -> tuple[list[float], list[float]]:
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(SETTLED_MS)
         page.keyboard.press("12"[number % 2])
-        page.wait_for_function(f"window.appeared.length > {number}")
+        while page.evaluate("window.appeared.length") <= number:  # the page forbids what wait_for_function needs
+            page.wait_for_timeout(10)
     return page.evaluate("window.appeared"), page.evaluate(ANSWERED)
 
 

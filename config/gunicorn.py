@@ -1,21 +1,27 @@
-"""The web server's settings. HOST, PORT, WEB_WORKERS and WEB_THREADS come from the environment."""
+"""The web server's settings. HOST, PORT, WEB_WORKERS and WEB_THREADS come from the environment.
+
+Everybody waits in one line, the system's, and whichever thread is free takes the first. So a process takes no connection before
+it has a thread for it, keeps none open after its answer, and does not see one that says nothing.
+"""
 
 import os
+import socket
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+worker_class = "gthread"  # with one thread, too
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
+worker_connections = threads
+keepalive = 0
 timeout = 60
-keepalive = 75  # seconds; with the default of two, a page that asks every two seconds meets a closing connection
 graceful_timeout = 4  # seconds; `make run` waits five for its processes
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 control_socket_disable = True
 
-REQUESTS_OF_A_CONNECTION = 20
+SILENT_SECONDS = 60  # that a connection may say nothing before the system gives it up
 
 
-def pre_request(worker, req) -> None:
-    """A connection that is kept open stays with the worker process that took it, busy or not: after some requests it is closed,
-    and the next one goes to whoever is free."""
-    if req.req_number % REQUESTS_OF_A_CONNECTION == 0:
-        req.must_close = True
+def when_ready(server) -> None:
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):  # elsewhere a thread waits some seconds for the first word
+        for listener in server.LISTENERS:
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_SECONDS)

@@ -4,7 +4,7 @@ What a manager has settled (`annotate.review.decisions`) wins over rule and judg
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -81,18 +81,24 @@ def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
 
 
 def settle(
-    *, project: Project, chosen: Chosen = EVERYTHING, fresh: bool = False, with_singles: bool = False, with_ties: bool = False
+    *,
+    project: Project,
+    chosen: Chosen = EVERYTHING,
+    fresh: bool = False,
+    with_singles: bool = False,
+    with_ties: bool = False,
+    pulse: Callable[[], object] = lambda: None,
 ) -> Settlement:
     """Every triple that the standing judgements of the project's training comparisons give. Four queries.
 
     `with_singles`, both answers of a comparison of which consensus says that both are bad are kept one by one; `with_ties`, what
     consensus calls a tie is among the triples. With `fresh`, the rule “by reliability” estimates anew if judgements came since it
-    last did.
+    last did. `pulse` is called every READ_AT_ONCE comparisons.
     """
     chosen = _without_the_excluded(chosen, project)
     counts = Counter(dict.fromkeys(NoTriple, 0))
     singles: list[Single] = []
-    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None, with_ties))
+    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None, with_ties, pulse))
     counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
     rule = chosen.rule or project.consensus
     return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()}, singles=singles)
@@ -113,12 +119,14 @@ def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
 
 def _read_triples(
     project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool, singles: list[Single] | None = None,
-    with_ties: bool = False,
+    with_ties: bool = False, pulse: Callable[[], object] = lambda: None,
 ) -> Iterator[Triple]:  # fmt: skip
     name = chosen.rule or project.consensus
     rule = rule_of(project, name, fresh=fresh)
     settlements = _read_settlements(project)
-    for row, votes in _read_votes(project, chosen):
+    for number, (row, votes) in enumerate(_read_votes(project, chosen)):
+        if not number % READ_AT_ONCE:
+            pulse()
         if chosen.votes and row["state"] == ComparisonState.DONE:
             row["required"] = min(row["required"], len(votes))
         settlement = settlements.get(row["id"])

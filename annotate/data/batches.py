@@ -19,6 +19,7 @@ from annotate.formats.rows import BadRow
 from annotate.models import Assignment, Comparison, Completion, Judgement, PreferenceImport, Project, Prompt, User
 
 ROWS_AT_ONCE = 500  # per transaction: short enough that nobody waits for the import
+COUNTED_FROM = 50  # rows: PostgreSQL counts anew
 KEPT_REFUSALS = 1000
 
 
@@ -86,7 +87,7 @@ def bring_in(
     except FileBroken:
         take_back(batch=batch)
         raise
-    if batch.comparisons >= ROWS_AT_ONCE:
+    if batch.comparisons >= COUNTED_FROM:
         _refresh_statistics()
     return report
 
@@ -124,7 +125,9 @@ def _stamp(stream: BinaryIO) -> tuple[int, int] | None:
 
 
 def _refresh_statistics() -> None:
-    """PostgreSQL plans by what it last counted, a minute ago or more: until then, what came in is read ten times as slowly."""
+    """PostgreSQL plans by what it last counted, a minute ago or more. Until then, what came in is read ten times as slowly; and
+    if it last counted empty tables, each row of one is looked for among all of another: 250 pairs took minutes.
+    """
     if connection.vendor == "postgresql":
         tables = [
             connection.ops.quote_name(model._meta.db_table) for model in (Prompt, Completion, Comparison, Assignment, Judgement)

@@ -99,7 +99,7 @@ class DatasetOut(serializers.Serializer):
 
 
 class RunOut(serializers.ModelSerializer):
-    dataset = DatasetOut()
+    dataset = DatasetOut(allow_null=True, help_text="Null until a worker takes it, where very much has been judged.")
     parent = serializers.IntegerField(source="parent.number")
     reference = serializers.IntegerField(source="reference.number")
     version = serializers.SerializerMethodField()

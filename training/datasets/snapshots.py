@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from training.wording import reasons_in_words
 
 FILES = {Split.TRAIN: "train.jsonl", Split.HELDOUT: "heldout.jsonl"}
 GOOD_START = 30  # triples: fewer rarely move a model beyond noise
-ROWS_AT_ONCE = 500  # SQLite takes a limited number of variables
+ROWS_AT_ONCE = 10_000
 
 
 class NothingToTrainOn(Exception):
@@ -34,18 +34,27 @@ class NothingToTrainOn(Exception):
 
 
 def settle_filtered(
-    *, project: Project, filters: Filters, start: Version | None, fresh: bool = False, within: Q | None = None
+    *,
+    project: Project,
+    filters: Filters,
+    start: Version | None,
+    fresh: bool = False,
+    within: Q | None = None,
+    pulse: Callable[[], object] = lambda: None,
 ) -> Settlement:
     """The triples that the filters leave. Those whose strength is too small are counted as "weak".
 
     `within`: a condition on judgements, so that only pairs are looked at, and only some of them.
 
-    With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now.
+    With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now. `pulse` is called
+    now and then.
     """
     chosen = filters.chosen(project=project, start=start)
     if within is not None:
         chosen = replace(chosen, pairs=chosen.pairs & within)
-    settlement = settle(project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired, with_ties=filters.ties)
+    settlement = settle(
+        project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired, with_ties=filters.ties, pulse=pulse
+    )
     if filters.min_strength == 1:
         rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired and within is None else ()
         return replace(settlement, singles=[*settlement.singles, *rated])

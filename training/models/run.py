@@ -14,7 +14,10 @@ from .version import Version
 class Run(Job):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
     number = models.PositiveIntegerField()
-    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="runs")
+    dataset = models.ForeignKey(
+        Dataset, null=True, blank=True, on_delete=models.PROTECT, related_name="runs", help_text="None until its worker takes it."
+    )
+    filters = models.JSONField(default=dict, help_text="Which judged pairs its worker takes, where that is left to it.")
     parent = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="runs", help_text="Where the policy starts.")
     reference = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+", help_text="π_ref.")
     settings = models.JSONField(help_text="What was asked for: a preset and the keys that override it.")

@@ -25,15 +25,15 @@ def differences_of(runs: list[Run]) -> list[Difference]:
 
 
 def _facts(run: Run) -> dict[str, str]:
-    dataset = run.dataset
-    filters = {name: value for name, value in dataset.filters.items() if name not in ("consensus", "people", "start")}
+    dataset, kept = run.dataset, run.dataset.filters if run.dataset else run.filters
+    filters = {name: value for name, value in kept.items() if name not in ("consensus", "people", "start")}
     told = {
         "Starts from": str(run.parent),
         "Reference": str(run.reference),
-        "Dataset": str(dataset),
-        "Triples": f"{dataset.train_count:,}",
-        "Held out": f"{dataset.heldout_count:,}",
-        "Consensus": dict(Consensus.choices).get(dataset.filters.get("consensus", ""), "–").partition(":")[0],
+        "Dataset": str(dataset) if dataset else "not taken",
+        "Triples": f"{dataset.train_count:,}" if dataset else "–",
+        "Held out": f"{dataset.heldout_count:,}" if dataset else "–",
+        "Consensus": dict(Consensus.choices).get(kept.get("consensus", ""), "–").partition(":")[0],
         "Filters": ", ".join(f"{name} {value}" for name, value in filters.items()) or "none",
         "Processes": str(run.processes),
     }

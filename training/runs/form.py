@@ -155,7 +155,7 @@ class TrainForm(WithErrorsAtTheFields, FilterFields):
 
 def initial_of(run: Run) -> dict[str, Any]:
     """The form as `run` was asked for: to start one like it, with changes."""
-    kept = run.dataset.filters
+    kept = run.dataset.filters if run.dataset else run.filters
     rule = kept.get("consensus", "")
     return {
         "preset": run.settings.get("preset"), **run.settings.get("overrides", {}),

@@ -1,6 +1,6 @@
 """Runs: asking for one, ending it, going on with it. The work is done in `training.runs.supervision`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from annotate.models import Project, User
+from annotate.models import Judgement, Project, User
 from training import tasks
 from training.datasets.filters import NO_FILTERS, Filters
 from training.datasets.kept_previews import SAMPLE_SECONDS, kept_preview
@@ -23,8 +23,10 @@ from training.worker import jobs
 
 __all__ = [
     "ConfigError", "NothingToTrainOn", "Order", "RunRefused", "cancel_run", "config_of", "plan_run", "resume_run", "start_run",
+    "take_dataset",
 ]  # fmt: skip
 MOST_PROCESSES = 64
+MOST_AT_ONCE = 10_000  # judgements: a request reads them in a few seconds
 SINGLES_TRAIN = "kto"  # the loss that learns from ratings and both-bad pairs, too
 TIES_TRAIN = "dpo_ties"  # the loss that learns from ties, too
 
@@ -94,7 +96,8 @@ def _estimate(project: Project, order: Order, checked: _Checked, preview: Previe
 def start_run(
     *, project: Project, by: User | None = None, order: Order | None = None, beside_others: bool = False, **asked: Any
 ) -> Run:
-    """A run on what has been judged so far, queued. What is asked for is an `order`, or the fields of one.
+    """A run on what has been judged so far, queued. What is asked for is an `order`, or the fields of one. Where more than
+    MOST_AT_ONCE judgements are to be read, its worker takes the dataset.
 
     Raises NothingToTrainOn, RunRefused (no version; it cannot fit; another run is unfinished, unless `beside_others`) or
     ConfigError (a preset or setting the trainer does not take).
@@ -102,16 +105,40 @@ def start_run(
     order = order or Order(**asked)
     _refuse_second(project, beside_others)
     checked = _checked(project, order)
-    settlement = settle_filtered(project=project, filters=checked.filters, start=checked.parent, fresh=True)
-    dataset = create_dataset(project=project, by=by, filters=checked.filters, start=checked.parent, settlement=settlement)
+    if has_more_than(project, MOST_AT_ONCE):
+        dataset = None
+        preview = kept_preview(project=project, filters=checked.filters, start=checked.parent)
+    else:
+        dataset, preview = _take(project, checked.filters, checked.parent, by=by)
+    estimate = _estimate(project, order, checked, preview)
+    if estimate.refusal:
+        raise RunRefused(estimate.refusal)
+    return _create(project, order, checked, dataset, by=by, beside_others=beside_others)
+
+
+def has_more_than(project: Project, judgements: int) -> bool:
+    return Judgement.objects.filter(comparison__project=project)[: judgements + 1].count() > judgements
+
+
+def take_dataset(*, run: Run, pulse: Callable[[], object]) -> Dataset:
+    """A worker's part, where very much has been judged: what is there when it begins. `pulse` is called now and then.
+
+    Raises NothingToTrainOn.
+    """
+    filters = Filters.read(run.filters, project=run.project)
+    return _take(run.project, filters, run.parent, by=run.started_by, pulse=pulse)[0]
+
+
+def _take(
+    project: Project, filters: Filters, parent: Version, *, by: User | None, pulse: Callable[[], object] = lambda: None
+) -> tuple[Dataset, Preview]:
+    settlement = settle_filtered(project=project, filters=filters, start=parent, fresh=True, pulse=pulse)
+    dataset = create_dataset(project=project, by=by, filters=filters, start=parent, settlement=settlement)
     if not dataset.train_count:
         raise NothingToTrainOn(
             f"All {dataset.heldout_count} decided pairs belong to held-out prompts, which never train. Judge some more."
         )
-    estimate = _estimate(project, order, checked, preview_of(settlement, project=project))
-    if estimate.refusal:
-        raise RunRefused(estimate.refusal)
-    return _create(project, order, checked, dataset, by=by, beside_others=beside_others)
+    return dataset, preview_of(settlement, project=project)
 
 
 def _require_weights(version: Version) -> None:
@@ -127,7 +154,9 @@ def _require_weights(version: Version) -> None:
 
 
 @transaction.atomic
-def _create(project: Project, order: Order, checked: _Checked, dataset: Dataset, *, by: User | None, beside_others: bool) -> Run:
+def _create(
+    project: Project, order: Order, checked: _Checked, dataset: Dataset | None, *, by: User | None, beside_others: bool
+) -> Run:
     project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     _refuse_second(project, beside_others)  # once more, now that nobody else can start one
     number = (project.runs.aggregate(newest=Max("number"))["newest"] or 0) + 1
@@ -135,6 +164,7 @@ def _create(project: Project, order: Order, checked: _Checked, dataset: Dataset,
         project=project,
         number=number,
         dataset=dataset,
+        filters={} if dataset else checked.filters.as_json(),
         parent=checked.parent,
         reference=checked.reference,
         settings=checked.asked,

@@ -5,6 +5,7 @@ from django.utils import timezone
 from training.models import Run, RunEvent
 from training.models.job import JobState
 
+TAKING = "Reading what has been judged, for its dataset"
 LOADING = "Loading the model and reading the triples"
 GOING_ON = "Loading the model and the checkpoint of step {step}"
 REFERENCE = "Computing the reference: how likely it finds each answer"
@@ -16,6 +17,8 @@ SAVING = "Step {step} of {steps} is done: evaluating and saving the model"
 
 def phase_of(run: Run) -> str:
     """What a running trainer does before, between and after its steps; "" while it makes them."""
+    if run.dataset_id is None:
+        return TAKING
     last = run.events.last()
     if last is None:
         return LOADING

@@ -24,11 +24,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from training.dpo.errors import EXIT_DONE, EXIT_STOPPED, TrainerError
 from training.models import Run, RunEvent
 from training.runs.curve_files import TENSORBOARD, write_tensorboard
-from training.runs.ordering import config_of
+from training.runs.ordering import NothingToTrainOn, config_of, take_dataset
 from training.versions.registry import register_run
 from training.worker import jobs
-from training.worker.seeing_through import see_through
-from training.worker.stopping import Postponed, WorkFailed, on_stop_signal
+from training.worker.seeing_through import Pulse, see_through
+from training.worker.stopping import Interrupted, Postponed, WorkFailed, on_stop_signal, stoppable
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +47,24 @@ def run_training(run_id: int) -> None:
         if sampling := sys.modules.get("training.generation.sampling"):
             sampling.forget_policies()  # the trainer needs the memory
         try:
+            if run.dataset is None:
+                _take_dataset(run)
             supervise(run)
         except (OperationalError, InterfaceError) as error:  # not the run's fault: again, when the database is there
             logger.exception("%s of %s was interrupted", run, run.project.slug)
             raise Postponed from error
-        except TrainerError as error:  # it says itself what next
+        except (TrainerError, NothingToTrainOn) as error:  # it says itself what next
             raise WorkFailed(str(error)) from error
 
     see_through(kind=Run, pk=run_id, work=work, advice="Correct that, then resume the run.")
+
+
+def _take_dataset(run: Run) -> None:
+    """Raises NothingToTrainOn, Interrupted, Stopped, LostClaim."""
+    with stoppable() as check:
+        dataset = take_dataset(run=run, pulse=Pulse(run, check))
+    if jobs.heartbeat(job=run, dataset=dataset):
+        raise Interrupted
 
 
 def supervise(run: Run) -> None:

@@ -47,7 +47,7 @@ def _told(run: Run, event: RunEvent) -> Caution:
 
 def pairs_measured(run: Run, last_heldout: dict) -> int:
     """Held-out pairs behind the figures: the trainer may have dropped some as too long."""
-    return last_heldout.get("pairs", run.dataset.heldout_count)
+    return last_heldout.get("pairs", run.dataset.heldout_count if run.dataset else 0)
 
 
 def _serves_in_float32(kept: float | None) -> Caution:

@@ -12,7 +12,7 @@ from training.models import Dataset, Version
 
 SIDES = ("first", "second")
 AT_ONCE = 40  # judgements on a page
-MOST_COUNTED = 10_000  # pairs with an answer of a version
+MOST_COUNTED = 5_000  # pairs with an answer of a version
 KEEP_SECONDS = 24 * 3600
 
 

@@ -69,7 +69,8 @@ def run(request: ProjectRequest, number: int) -> HttpResponse:
         return render(request, "training/_run_live.html", context, status=STOP_POLLING if over else 200)
     settings = _settings(run)
     context |= {
-        "charts": curves.CHARTS, "without": reasons_in_words(run.dataset.counts), "samples": samples_of_run(run),
+        "charts": curves.CHARTS, "samples": samples_of_run(run),
+        "without": reasons_in_words(run.dataset.counts) if run.dataset else [],
         "settings": [setting for setting in settings if setting["main"]],
         "more_settings": [setting for setting in settings if not setting["main"]],
     }  # fmt: skip

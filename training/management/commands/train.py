@@ -62,8 +62,10 @@ class Command(BaseCommand):
             run = start_run(project=found, order=order)
         except (NothingToTrainOn, ConfigError, FilterError) as error:
             raise CommandError(str(error)) from error
-        counts = f"{run.dataset.train_count} triples, {run.dataset.heldout_count} held out"
-        self.stdout.write(f"{str(run).capitalize()} of {found.slug} trains {run.parent} on dataset {run.dataset}: {counts}.")
+        on = "a dataset that its worker takes: very much has been judged"
+        if run.dataset:
+            on = f"dataset {run.dataset}: {run.dataset.train_count} triples, {run.dataset.heldout_count} held out"
+        self.stdout.write(f"{str(run).capitalize()} of {found.slug} trains {run.parent} on {on}.")
         if wait:
             self.wait(run)
 
