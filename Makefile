@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# In a terminal it shows what it loads: with CUDA that is gigabytes.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check $$(test -t 1 || echo --quiet)
 # Without torch's own CUDA packages, which it pins itself and which differ by machine.
 FREEZE := var/lock/bin/pip freeze --all --exclude pip --exclude prefloop | sed 's/+cpu$$//' | tr A-Z a-z | grep -v -E '^(nvidia-|cuda-|triton)' | LC_ALL=C sort
 # One thread per test process: two run side by side.

@@ -80,66 +80,66 @@ def rule_of(project: Project, name: str, *, fresh: bool = False) -> Rule:
     return lambda votes: by_reliability(votes, estimate, project.confidence_bar)
 
 
-def settle(
-    *,
-    project: Project,
-    chosen: Chosen = EVERYTHING,
-    fresh: bool = False,
-    with_singles: bool = False,
-    with_ties: bool = False,
-    pulse: Callable[[], object] = lambda: None,
-) -> Settlement:
-    """Every triple that the standing judgements of the project's training comparisons give. Four queries.
+class Reading:
+    """Every triple that the standing judgements of the project's training comparisons give, as they are read: in constant memory.
 
-    `with_singles`, both answers of a comparison of which consensus says that both are bad are kept one by one; `with_ties`, what
-    consensus calls a tie is among the triples. With `fresh`, the rule “by reliability” estimates anew if judgements came since it
-    last did. `pulse` is called every READ_AT_ONCE comparisons.
+    `counts` learns why other comparisons give none, and is whole when all have been read. `with_singles`, `singles` holds both
+    answers of each comparison of which consensus says that both are bad; `with_ties`, what consensus calls a tie is among the
+    triples. With `fresh`, the rule “by reliability” estimates anew if judgements came since it last did. `pulse` is called every
+    READ_AT_ONCE comparisons. Four queries.
     """
-    chosen = _without_the_excluded(chosen, project)
-    counts = Counter(dict.fromkeys(NoTriple, 0))
-    singles: list[Single] = []
-    triples = list(_read_triples(project, counts, chosen, fresh, singles if with_singles else None, with_ties, pulse))
-    counts[NoTriple.WITHDRAWN] = _count_withdrawn(project, chosen)
-    rule = chosen.rule or project.consensus
-    return Settlement(rule=rule, triples=triples, counts={str(reason): n for reason, n in counts.items()}, singles=singles)
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        chosen: Chosen = EVERYTHING,
+        fresh: bool = False,
+        with_singles: bool = False,
+        with_ties: bool = False,
+        pulse: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.project, self.fresh, self.with_singles, self.with_ties, self.pulse = project, fresh, with_singles, with_ties, pulse
+        self.chosen = _without_the_excluded(chosen, project)
+        self.rule = chosen.rule or project.consensus
+        self.counts = Counter(dict.fromkeys(NoTriple, 0))
+        self.singles: list[Single] = []
+
+    def __iter__(self) -> Iterator[Triple]:
+        rule = rule_of(self.project, self.rule, fresh=self.fresh)
+        settlements = _read_settlements(self.project)
+        for number, (row, votes) in enumerate(_read_votes(self.project, self.chosen)):
+            if not number % READ_AT_ONCE:
+                self.pulse()
+            if self.chosen.votes and row["state"] == ComparisonState.DONE:
+                row["required"] = min(row["required"], len(votes))
+            settlement = settlements.get(row["id"])
+            waits, least = self.rule in WAITS, self.project.least_grade
+            made = _judge_comparison(row, votes, rule, settlement, waits=waits, least_grade=least)
+            if made == NoTriple.TIE and self.with_ties and not _is_identical(row):
+                yield _tie(row, votes, settlement)
+            elif isinstance(made, NoTriple):
+                self.counts[made] += 1
+                if made == NoTriple.BOTH_BAD and self.with_singles:
+                    self.singles += _both_bad(row, votes)
+            else:
+                for verdict in made:
+                    yield from _triples(row, verdict, settlement)
+        self.counts[NoTriple.WITHDRAWN] = _count_withdrawn(self.project, self.chosen)
 
 
-def read_triples(
-    *, project: Project, counts: Counter[NoTriple], chosen: Chosen = EVERYTHING, fresh: bool = False
-) -> Iterator[Triple]:
-    """The triples as they are read, in constant memory. `counts` learns why other comparisons give none."""
-    return _read_triples(project, counts, _without_the_excluded(chosen, project), fresh)
+def settle(**asked: Any) -> Settlement:
+    """All of a `Reading`, which is asked for in the same words, at once."""
+    reading = Reading(**asked)
+    triples = list(reading)
+    counts = {str(reason): number for reason, number in reading.counts.items()}
+    return Settlement(rule=reading.rule, triples=triples, counts=counts, singles=reading.singles)
 
 
 def _without_the_excluded(chosen: Chosen, project: Project) -> Chosen:
     """The judgements of people whom a manager has excluded decide nothing (`annotate.consensus.exclusions`)."""
     people = excluded_people(project)
     return replace(chosen, votes=chosen.votes & ~Q(annotator__in=people)) if people else chosen
-
-
-def _read_triples(
-    project: Project, counts: Counter[NoTriple], chosen: Chosen, fresh: bool, singles: list[Single] | None = None,
-    with_ties: bool = False, pulse: Callable[[], object] = lambda: None,
-) -> Iterator[Triple]:  # fmt: skip
-    name = chosen.rule or project.consensus
-    rule = rule_of(project, name, fresh=fresh)
-    settlements = _read_settlements(project)
-    for number, (row, votes) in enumerate(_read_votes(project, chosen)):
-        if not number % READ_AT_ONCE:
-            pulse()
-        if chosen.votes and row["state"] == ComparisonState.DONE:
-            row["required"] = min(row["required"], len(votes))
-        settlement = settlements.get(row["id"])
-        made = _judge_comparison(row, votes, rule, settlement, waits=name in WAITS, least_grade=project.least_grade)
-        if made == NoTriple.TIE and with_ties and not _is_identical(row):
-            yield _tie(row, votes, settlement)
-        elif isinstance(made, NoTriple):
-            counts[made] += 1
-            if made == NoTriple.BOTH_BAD and singles is not None:
-                singles += _both_bad(row, votes)
-        else:
-            for verdict in made:
-                yield from _triples(row, verdict, settlement)
 
 
 VOTE = ("counts", "pk", "annotator_id", "outcome", "strength", "assignment__grades", "edited_text")

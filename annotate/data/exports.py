@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 from django.db.models import Q
 
 from annotate.consensus.judged import read_judged
-from annotate.consensus.triples import EVERYTHING, Chosen, read_triples
+from annotate.consensus.triples import EVERYTHING, Chosen, Reading
 from annotate.data.export_figures import ExportFigures
 from annotate.formats.registry import JUDGEMENT_WRITERS, TRIPLE_WRITERS
 from annotate.formats.rows import CannotExpress
@@ -81,7 +81,8 @@ def _writer(format: str) -> ModuleType:
 def _items(project: Project, format: str, wanted: Wanted, report: ExportReport) -> Iterable[Any]:
     """Triples, or judged comparisons and rated answers. `report` learns what gave no triple."""
     if format in TRIPLE_WRITERS:
-        triples = read_triples(project=project, counts=report.without, chosen=wanted.chosen)
+        triples = Reading(project=project, chosen=wanted.chosen)
+        report.without = triples.counts
         return (triple for triple in triples if triple.strength >= wanted.least and wanted.split in ("", triple.split))
     judged: Iterable[Any] = read_judged(project=project, split=wanted.split, chosen=wanted.chosen, least=wanted.least)
     if format == RATINGS_GO_WITH:

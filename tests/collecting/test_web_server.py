@@ -69,10 +69,10 @@ def test_who_sends_slowly_holds_up_nobody_but_themselves(port: int) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="of Linux")
 def test_connections_that_say_nothing_hold_up_nobody(port: int) -> None:
-    """Browsers open some in advance. A thread that waited for their first word would do so for five seconds."""
+    """Browsers open some in advance. A thread that waited for their first word would do so for five seconds, one
+    after the other: longer than it is waited for here.
+    """
     with ExitStack() as opened:
         for _ in range(20):
             opened.enter_context(socket.create_connection(("127.0.0.1", port)))
-        began = time.monotonic()
         assert ask(port)[0] == b"here"
-        assert time.monotonic() - began < 4

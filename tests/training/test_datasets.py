@@ -99,6 +99,23 @@ def test_many_judgements_are_linked_in_batches(judged, monkeypatch, django_asser
     assert create_dataset(project=judged).judgements.count() == 5
 
 
+def test_one_that_was_broken_off_is_completed(judged, monkeypatch) -> None:
+    """Its row was there, and a part of what it rests on."""
+    monkeypatch.setattr("training.datasets.snapshots.ROWS_AT_ONCE", 2)
+
+    def stop() -> None:
+        if Dataset.objects.exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_dataset(project=judged, pulse=stop)
+    broken = Dataset.objects.get()
+    assert broken.judgements.count() == 2 and not (broken.path / "README.md").exists()
+    assert create_dataset(project=judged) == broken
+    assert broken.judgements.count() == 5 and "5 judgements" in (broken.path / "README.md").read_text()
+    assert [path.name for path in broken.path.parent.iterdir()] == [broken.path.name]
+
+
 def test_export_preferences_prints_where_what_and_how_many(judged, tmp_path, capsys) -> None:
     copy = tmp_path / "copy.jsonl"
     call_command("export_preferences", project=judged.slug, output=copy)

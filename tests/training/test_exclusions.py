@@ -1,7 +1,6 @@
 """A person's judgements are left out of what is made from now on; what was made stays, and says so."""
 
 import uuid
-from collections import Counter
 from functools import partial
 
 import pytest
@@ -11,7 +10,7 @@ from django.urls import reverse
 
 from annotate.consensus.exclusions import exclude_person, excluded_people, lift_exclusion
 from annotate.consensus.judged import read_judged
-from annotate.consensus.triples import read_triples, settle
+from annotate.consensus.triples import Reading, settle
 from annotate.gold.known_answers import mark_gold
 from annotate.judging.judgements import record_judgement
 from annotate.models import Exclusion
@@ -46,7 +45,7 @@ def pair(project):
 
 def triples(project) -> list[tuple[int, int]]:
     """(comparison, number of judgements it rests on)"""
-    return [(each.comparison_id, len(each.judgement_ids)) for each in read_triples(project=project, counts=Counter())]
+    return [(each.comparison_id, len(each.judgement_ids)) for each in Reading(project=project)]
 
 
 def test_what_they_said_decides_nothing_and_the_others_decide(project, owner, annotator, bob, pair):

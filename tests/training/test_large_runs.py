@@ -55,12 +55,12 @@ def while_it_reads(monkeypatch, settings):
     settings.HEARTBEAT_SECONDS = 0
 
     def happens(what) -> None:
-        def settle(**asked):
+        def create(**asked):
             what()
             return original(**asked)
 
-        original = ordering.settle_filtered
-        monkeypatch.setattr(ordering, "settle_filtered", settle)
+        original = ordering.create_dataset
+        monkeypatch.setattr(ordering, "create_dataset", create)
 
     return happens
 

@@ -4,17 +4,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
 from annotate.consensus.exclusions import excluded_people
-from annotate.consensus.singles import read_rated
-from annotate.consensus.triples import Settlement, settle
+from annotate.consensus.singles import Single, read_rated
+from annotate.consensus.triples import Reading, Settlement, Triple
 from annotate.formats import kto, trl
 from annotate.models import Project, User
 from annotate.models.project import Consensus
@@ -33,36 +36,58 @@ class NothingToTrainOn(Exception):
     """There is no triple; the text says why and what to do."""
 
 
-def settle_filtered(
-    *,
-    project: Project,
-    filters: Filters,
-    start: Version | None,
-    fresh: bool = False,
-    within: Q | None = None,
-    pulse: Callable[[], object] = lambda: None,
-) -> Settlement:
-    """The triples that the filters leave. Those whose strength is too small are counted as "weak".
+class FilteredReading:
+    """The triples that the filters leave, as they are read. Those whose strength is too small are counted as "weak".
 
-    `within`: a condition on judgements, so that only pairs are looked at, and only some of them.
-
-    With `fresh`, the rule “by reliability” goes by an estimate of all the judgements that there are now. `pulse` is called
-    now and then.
+    `within`: a condition on judgements, so that only pairs are looked at, and only some of them. `start`: the version that
+    training starts from, for filters that ask for it. With `fresh`, the rule “by reliability” goes by an estimate of all the
+    judgements that there are now. `pulse` is called now and then. `rule`, `counts` and `singles` are known when all are read.
     """
-    chosen = filters.chosen(project=project, start=start)
-    if within is not None:
-        chosen = replace(chosen, pairs=chosen.pairs & within)
-    settlement = settle(
-        project=project, chosen=chosen, fresh=fresh, with_singles=filters.unpaired, with_ties=filters.ties, pulse=pulse
-    )
-    if filters.min_strength == 1:
-        rated = read_rated(project=project, chosen=filters.ratings(start=start)) if filters.unpaired and within is None else ()
-        return replace(settlement, singles=[*settlement.singles, *rated])
-    strong = [triple for triple in settlement.triples if triple.strength >= filters.min_strength]
-    weak = settlement.counts["weak"]  # for the project's least grade
-    kept, all_of_them = ({triple.comparison_id for triple in triples} for triples in (strong, settlement.triples))
-    counts = settlement.counts | {"weak": weak + len(all_of_them - kept)}
-    return replace(settlement, triples=strong, counts=counts, singles=[])  # which have no strength
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        filters: Filters,
+        start: Version | None,
+        fresh: bool = False,
+        within: Q | None = None,
+        pulse: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.project, self.filters, self.start, self.within = project, filters, start, within
+        chosen = filters.chosen(project=project, start=start)
+        if within is not None:
+            chosen = replace(chosen, pairs=chosen.pairs & within)
+        self.chosen = chosen
+        asked = {"with_singles": filters.unpaired, "with_ties": filters.ties}
+        self.reading = Reading(project=project, chosen=chosen, fresh=fresh, pulse=pulse, **asked)
+        self.rule = self.reading.rule
+        self.counts: dict[str, int] = {}
+        self.singles: list[Single] = []
+
+    def __iter__(self) -> Iterator[Triple]:
+        least = self.filters.min_strength
+        kept, weak = set(), set()
+        for triple in self.reading:
+            if least > 1 and triple.strength < least:
+                weak.add(triple.comparison_id)
+                continue
+            if least > 1:
+                kept.add(triple.comparison_id)
+            yield triple
+        self.counts = {str(reason): number for reason, number in self.reading.counts.items()}
+        self.counts["weak"] += len(weak - kept)  # beside those too weak for the project's least grade
+        if least == 1:  # single answers have no strength
+            self.singles = self.reading.singles
+            if self.filters.unpaired and self.within is None:
+                self.singles += read_rated(project=self.project, chosen=self.filters.ratings(start=self.start))
+
+
+def settle_filtered(**asked: Any) -> Settlement:
+    """All of a `FilteredReading`, which is asked for in the same words, at once."""
+    reading = FilteredReading(**asked)
+    triples = list(reading)
+    return Settlement(rule=reading.rule, triples=triples, counts=reading.counts, singles=reading.singles)
 
 
 def create_dataset(
@@ -71,41 +96,55 @@ def create_dataset(
     by: User | None = None,
     filters: Filters = NO_FILTERS,
     start: Version | None = None,
-    settlement: Settlement | None = None,
+    pulse: Callable[[], object] = lambda: None,
 ) -> Dataset:
     """A snapshot of the project's triples; the newest one if nothing has changed since. Raises NothingToTrainOn.
 
-    `start`: the version that training starts from, for filters that ask for it. `settlement`: what the filters give, if
-    that is known already.
+    `start`: the version that training starts from, for filters that ask for it. `pulse` is called now and then. However many
+    triples there are, few are in memory at once.
     """
-    settlement = settlement or settle_filtered(project=project, filters=filters, start=start, fresh=True)
-    if not (settlement.triples or settlement.singles):
-        raise NothingToTrainOn(_why_nothing(settlement))
     project_dir = settings.DATASETS_DIR / project.slug
-    partial = project_dir / f".partial-{os.getpid()}-{id(settlement)}"
+    partial = project_dir / f".partial-{os.getpid()}-{threading.get_ident()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        hashes = {split: _write(partial / name, settlement, split) for split, name in FILES.items()}
-        kept = filters.as_json() | _how(project, settlement) | ({"start": start.number} if filters.fresh and start else {})
+        reading = FilteredReading(project=project, filters=filters, start=start, fresh=True, pulse=pulse)
+        written = _write(partial, reading)
+        if not sum(written.rows.values()):
+            raise NothingToTrainOn(_why_nothing(reading.counts))
+        kept = filters.as_json() | _how(project, reading.rule) | ({"start": start.number} if filters.fresh and start else {})
         if filters.unpaired:
-            kept["singles"] = len(settlement.singles)
+            kept["singles"] = len(reading.singles)
         if filters.ties:
-            kept["tied"] = sum(triple.tie for triple in settlement.triples)
+            kept["tied"] = written.ties
         if excluded := excluded_people(project):
             kept["people_left_out"] = len(excluded)
-        return _record(project, by, settlement, partial, hashes, kept)
+        dataset = _record(project, by, written, reading.counts, partial, kept)
+        if not (dataset.path / CARD_FILE).exists():  # which is written last
+            _complete(dataset, written, pulse)
+        return dataset
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What two files hold."""
+
+    hashes: dict[Split, str]
+    rows: dict[Split, int]
+    ties: int
+    judgement_ids: list[int]  # in order, each once
+
+
 @transaction.atomic
 def _record(
-    project: Project, by: User | None, settlement: Settlement, partial: Path, hashes: dict[Split, str], filters: dict
+    project: Project, by: User | None, written: _Written, counts: dict[str, int], partial: Path, filters: dict
 ) -> Dataset:
+    """With the first of its judgements: most datasets have no more."""
     project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     newest = project.datasets.order_by("-number").first()
-    made = (hashes[Split.TRAIN], hashes[Split.HELDOUT], filters)
+    made = (written.hashes[Split.TRAIN], written.hashes[Split.HELDOUT], filters)
     if newest and (newest.train_sha256, newest.heldout_sha256, newest.filters) == made:
         return newest
     number = (project.datasets.aggregate(newest=Max("number"))["newest"] or 0) + 1
@@ -113,29 +152,37 @@ def _record(
     if directory.exists():  # left by a crash before its row was written
         shutil.rmtree(directory)
     partial.rename(directory)
-    rows = [*settlement.triples, *settlement.singles]
-    counted = {split: sum(row.split == split for row in rows) for split in FILES}
     dataset = Dataset.objects.create(
         project=project,
         number=number,
         directory=str(directory.relative_to(settings.VAR_DIR)),
-        train_sha256=hashes[Split.TRAIN],
-        heldout_sha256=hashes[Split.HELDOUT],
-        train_count=counted[Split.TRAIN],
-        heldout_count=counted[Split.HELDOUT],
-        counts=dict(settlement.counts),
+        train_sha256=written.hashes[Split.TRAIN],
+        heldout_sha256=written.hashes[Split.HELDOUT],
+        train_count=written.rows[Split.TRAIN],
+        heldout_count=written.rows[Split.HELDOUT],
+        counts=counts,
         filters=filters,
         created_by=by,
     )
-    _link_judgements(dataset, sorted({pk for row in rows for pk in row.judgement_ids}))
-    (directory / CARD_FILE).write_text(card_of_dataset(dataset), encoding="utf-8")
+    _link_judgements(dataset, written.judgement_ids[:ROWS_AT_ONCE])
     return dataset
 
 
-def _how(project: Project, settlement: Settlement) -> dict[str, object]:
+def _complete(dataset: Dataset, written: _Written, pulse: Callable[[], object]) -> None:
+    """Its other judgements, in short transactions, and its card. What somebody else could not finish is done again."""
+    for first in range(ROWS_AT_ONCE, len(written.judgement_ids), ROWS_AT_ONCE):
+        pulse()
+        _link_judgements(dataset, written.judgement_ids[first : first + ROWS_AT_ONCE])
+    pulse()
+    partial = dataset.path / f".{CARD_FILE}"
+    partial.write_text(card_of_dataset(dataset), encoding="utf-8")
+    partial.replace(dataset.path / CARD_FILE)
+
+
+def _how(project: Project, rule: str) -> dict[str, object]:
     """By what the triples were made; what is as it is by default is left out."""
-    how: dict[str, object] = {"consensus": settlement.rule}
-    if settlement.rule == Consensus.RELIABILITY:
+    how: dict[str, object] = {"consensus": rule}
+    if rule == Consensus.RELIABILITY:
         how["confidence_bar"] = project.confidence_bar
     if project.least_grade:
         how["least_grade"] = project.least_grade
@@ -143,29 +190,41 @@ def _how(project: Project, settlement: Settlement) -> dict[str, object]:
 
 
 def _link_judgements(dataset: Dataset, judgement_ids: Sequence[int]) -> None:
+    """Those that are linked already stay so."""
     link = Dataset.judgements.through
-    for start in range(0, len(judgement_ids), ROWS_AT_ONCE):
-        link.objects.bulk_create(
-            link(dataset_id=dataset.pk, judgement_id=pk) for pk in judgement_ids[start : start + ROWS_AT_ONCE]
-        )
+    link.objects.bulk_create((link(dataset_id=dataset.pk, judgement_id=pk) for pk in judgement_ids), ignore_conflicts=True)
 
 
-def _write(path: Path, settlement: Settlement, split: Split) -> str:
-    """The triples and then the single answers of one split, flushed to disk and read-only. Returns the file's SHA-256."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        trl.write((triple for triple in settlement.triples if triple.split == split), file)
-        for single in settlement.singles:
-            if single.split == split:
-                file.write(json.dumps(kto.row_of_single(single), ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _write(directory: Path, reading: FilteredReading) -> _Written:
+    """Each split's triples and then its single answers, as they come, flushed to disk and read-only."""
+    paths = {split: directory / name for split, name in FILES.items()}
+    rows, ties, judgement_ids = dict.fromkeys(FILES, 0), 0, set()
+    with ExitStack() as open_ones:
+        files = {split: open_ones.enter_context(path.open("w", encoding="utf-8", newline="\n")) for split, path in paths.items()}
+        for triple in reading:
+            trl.write([triple], files[triple.split])
+            rows[triple.split] += 1
+            ties += triple.tie
+            judgement_ids.update(triple.judgement_ids)
+        for single in reading.singles:
+            files[single.split].write(json.dumps(kto.row_of_single(single), ensure_ascii=False) + "\n")
+            rows[single.split] += 1
+            judgement_ids.update(single.judgement_ids)
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+    return _Written({split: _seal(path) for split, path in paths.items()}, rows, ties, sorted(judgement_ids))
+
+
+def _seal(path: Path) -> str:
+    """Nobody writes to it any more. Returns its SHA-256."""
     path.chmod(0o444)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _why_nothing(settlement: Settlement) -> str:
-    reasons = ", ".join(reasons_in_words(settlement.counts))
+def _why_nothing(counts: Mapping[str, int]) -> str:
+    reasons = ", ".join(reasons_in_words(counts))
     if not reasons:
         return f"Nothing has been judged yet. Judge some comparisons first; {GOOD_START} are a good start."
     return f"No judged comparison says which answer is better ({reasons}). Judge some more; {GOOD_START} are a good start."

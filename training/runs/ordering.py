@@ -11,9 +11,9 @@ from django.db.models import Max
 from annotate.models import Judgement, Project, User
 from training import tasks
 from training.datasets.filters import NO_FILTERS, Filters
-from training.datasets.kept_previews import SAMPLE_SECONDS, kept_preview
-from training.datasets.previews import Preview, preview_of
-from training.datasets.snapshots import NothingToTrainOn, create_dataset, settle_filtered
+from training.datasets.kept_previews import LONGER_SECONDS, SAMPLE_SECONDS, kept_preview
+from training.datasets.previews import Preview
+from training.datasets.snapshots import NothingToTrainOn, create_dataset
 from training.dpo.config import FIELDS, Config, hyperparameters, read_config_file
 from training.dpo.errors import ConfigError
 from training.models import Dataset, Run, Version
@@ -105,11 +105,10 @@ def start_run(
     order = order or Order(**asked)
     _refuse_second(project, beside_others)
     checked = _checked(project, order)
-    if has_more_than(project, MOST_AT_ONCE):
-        dataset = None
-        preview = kept_preview(project=project, filters=checked.filters, start=checked.parent)
-    else:
-        dataset, preview = _take(project, checked.filters, checked.parent, by=by)
+    dataset = None
+    if not has_more_than(project, MOST_AT_ONCE):
+        dataset = _take(project, checked.filters, checked.parent, by=by)
+    preview = kept_preview(project=project, filters=checked.filters, start=checked.parent, seconds=LONGER_SECONDS)
     estimate = _estimate(project, order, checked, preview)
     if estimate.refusal:
         raise RunRefused(estimate.refusal)
@@ -126,19 +125,18 @@ def take_dataset(*, run: Run, pulse: Callable[[], object]) -> Dataset:
     Raises NothingToTrainOn.
     """
     filters = Filters.read(run.filters, project=run.project)
-    return _take(run.project, filters, run.parent, by=run.started_by, pulse=pulse)[0]
+    return _take(run.project, filters, run.parent, by=run.started_by, pulse=pulse)
 
 
 def _take(
     project: Project, filters: Filters, parent: Version, *, by: User | None, pulse: Callable[[], object] = lambda: None
-) -> tuple[Dataset, Preview]:
-    settlement = settle_filtered(project=project, filters=filters, start=parent, fresh=True, pulse=pulse)
-    dataset = create_dataset(project=project, by=by, filters=filters, start=parent, settlement=settlement)
+) -> Dataset:
+    dataset = create_dataset(project=project, by=by, filters=filters, start=parent, pulse=pulse)
     if not dataset.train_count:
         raise NothingToTrainOn(
             f"All {dataset.heldout_count} decided pairs belong to held-out prompts, which never train. Judge some more."
         )
-    return dataset, preview_of(settlement, project=project)
+    return dataset
 
 
 def _require_weights(version: Version) -> None:
