@@ -210,6 +210,7 @@ def test_a_version_leads_to_the_judgements_of_what_it_wrote(
     assert "answers of more than 1 pair." in page and "?of=answers" in page
     page = as_manager.get(VERSIONS + "0/judgements/", {"of": "answers"}).content.decode()
     assert page.count("/judged/") == 1 and f"/judged/{judged.comparison_id}/" in page
+    assert page.count('data-label="By:"') == page.count('data-label="When:"') == 1  # on a phone the cells stand below each other
     page = as_manager.get(VERSIONS + "1/judgements/", {"of": "answers"}).content.decode()
     assert page.count("/judged/") == 2 and "anna" in page
     client.force_login(viewer, "django.contrib.auth.backends.ModelBackend")
