@@ -120,6 +120,8 @@ def _below_chance(run: Run, last_heldout: dict) -> list[Caution]:
 
 
 def _few_heldout(run: Run, last_heldout: dict) -> list[Caution]:
+    if run.dataset is None:  # its worker has not taken it: nobody knows yet
+        return []
     pairs = pairs_measured(run, last_heldout)
     if pairs == 0:
         text = "No judged pair belongs to a held-out prompt yet, so nothing measures whether this carries over to new prompts."
