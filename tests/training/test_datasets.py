@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import stat
 
 import pytest
@@ -114,6 +115,17 @@ def test_one_that_was_broken_off_is_completed(judged, monkeypatch) -> None:
     assert create_dataset(project=judged) == broken
     assert broken.judgements.count() == 5 and "5 judgements" in (broken.path / "README.md").read_text()
     assert [path.name for path in broken.path.parent.iterdir()] == [broken.path.name]
+
+
+def test_what_a_killed_worker_left_goes(judged) -> None:
+    first = create_dataset(project=judged)
+    old, new = (first.path.parent / f".partial-{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.mkdir()
+        (left / "train.jsonl").write_text("{}")
+    os.utime(old, (1, 1))
+    create_dataset(project=judged)
+    assert not old.exists() and new.exists()
 
 
 def test_export_preferences_prints_where_what_and_how_many(judged, tmp_path, capsys) -> None:

@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from training.wording import reasons_in_words
 FILES = {Split.TRAIN: "train.jsonl", Split.HELDOUT: "heldout.jsonl"}
 GOOD_START = 30  # triples: fewer rarely move a model beyond noise
 ROWS_AT_ONCE = 10_000
+LEFT_SECONDS = 24 * 3600
 
 
 class NothingToTrainOn(Exception):
@@ -104,6 +106,7 @@ def create_dataset(
     triples there are, few are in memory at once.
     """
     project_dir = settings.DATASETS_DIR / project.slug
+    _sweep(project_dir)
     partial = project_dir / f".partial-{os.getpid()}-{threading.get_ident()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -125,6 +128,14 @@ def create_dataset(
         return dataset
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(project_dir: Path) -> None:
+    """What a worker that was killed has left: nobody writes for so long."""
+    for left in project_dir.glob(".partial-*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                shutil.rmtree(left)
 
 
 @dataclass(frozen=True)
