@@ -17,7 +17,6 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from bench.annotators import prepare, web_server
 from bench.environment import fresh_django
 
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SETTLED_MS = 350  # a pair that has just come takes no key for a quarter of a second
 SLOWED = 4
 WATCH = """
@@ -35,7 +34,7 @@ ANSWERED = """() => performance.getEntriesByType("resource").filter((each) => ea
 
 def main(pairs: int) -> None:
     with fresh_django():
-        from tests.browser.conftest import find_chromium
+        from tests.browser.conftest import ARGUMENTS, find_chromium
 
         [session] = prepare(1, 3 * pairs + 20, 1)
         with web_server() as (port, _server), sync_playwright() as playwright:
@@ -49,11 +48,9 @@ def main(pairs: int) -> None:
                 told.send("Emulation.setCPUThrottlingRate", {"rate": slowed})
                 appeared, answered = judge(page, pairs)
                 own, served = statistics.median(appeared), statistics.median(answered)
+                print(f"next pair, processor slowed down {slowed} times, {len(appeared)} pairs: {own:.1f} ms (median), at most")
                 print(
-                    f"next pair, processor slowed down {slowed} times, {len(appeared)} times: median {own:.1f} ms, most", end=" "
-                )
-                print(
-                    f"{max(appeared):.1f} ms; the server's answer {served:.1f} ms, {served / own:.1f} times as long", flush=True
+                    f"  {max(appeared):.1f} ms; the server's answer {served:.1f} ms, {served / own:.1f} times as long", flush=True
                 )
             browser.close()
 

@@ -68,7 +68,12 @@ def counted_by_clock(project: Project) -> Counted | None:
 
 def is_kept(project: Project) -> bool:
     """Whether there are too many judgements to count them on each page."""
-    return Judgement.objects.filter(comparison__project=project)[: AT_ONCE + 1].count() > AT_ONCE
+    return has_more_than(AT_ONCE, project=project)
+
+
+def has_more_than(judgements: int, *, project: Project) -> bool:
+    """Those that were taken back included; no more are counted than the answer needs."""
+    return Judgement.objects.filter(comparison__project=project)[: judgements + 1].count() > judgements
 
 
 def in_block(number: int) -> Q:

@@ -25,18 +25,16 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, LoRA 16, float32": {"compute": "float32", "lora_rank": 16},
     "ours, LoRA 16, bfloat16": {"compute": "bfloat16", "lora_rank": 16},
 }
-WITHOUT = {"gradient_checkpointing": False, "precompute_ref_log_probs": True}
+BEST = {"gradient_checkpointing": False, "precompute_ref_log_probs": True}
 THEIRS: dict[str, dict[str, Any]] = {
     "TRL, defaults in float32": {"bf16": False},
-    "TRL, best in float32": {"bf16": False, **WITHOUT},
+    "TRL, best in float32": {"bf16": False, **BEST},
     "TRL, defaults (bfloat16)": {"bf16": True},
-    "TRL, best in bfloat16": {"bf16": True, **WITHOUT},
-    "TRL, sorted by length, float32": {"bf16": False, **WITHOUT, "sorted": True},
-    "TRL, sorted by length, bfloat16": {"bf16": True, **WITHOUT, "sorted": True},
-    "TRL, LoRA 16, best in bfloat16": {
-        "bf16": True, **WITHOUT, "lora_rank": 16,
-    },
-}  # fmt: skip
+    "TRL, best in bfloat16": {"bf16": True, **BEST},
+    "TRL, sorted by length, float32": {"bf16": False, **BEST, "sorted": True},
+    "TRL, sorted by length, bfloat16": {"bf16": True, **BEST, "sorted": True},
+    "TRL, LoRA 16, best in bfloat16": {"bf16": True, **BEST, "lora_rank": 16},
+}
 
 
 def main() -> None:

@@ -36,13 +36,7 @@ def main(settings_file: str) -> None:
     is_sorted = settings["trl"].pop("sorted", False)
     if is_sorted:
         kept.sort(key=lambda row: longer_row(tokenizer, row))
-    rank, adapters = settings["trl"].pop("lora_rank", None), {}
-    if rank:
-        from peft import LoraConfig
-
-        adapters["peft_config"] = LoraConfig(
-            r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
-        )
+    rank = settings["trl"].pop("lora_rank", None)
 
     class InOrder(DPOTrainer):
         def _get_train_sampler(self, *args: object, **kwargs: object) -> SequentialSampler:
@@ -61,7 +55,7 @@ def main(settings_file: str) -> None:
             train_dataset=Dataset.from_list(kept),
             processing_class=tokenizer,
             callbacks=[Clock()],
-            **adapters,
+            peft_config=adapters_of(rank) if rank else None,
         )
         trainer.train()
     half = len(ends) // 2
@@ -76,6 +70,12 @@ def main(settings_file: str) -> None:
         },
         sys.stdout,
     )
+
+
+def adapters_of(rank: int):
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
 
 
 def longer_row(tokenizer, row: dict) -> int:

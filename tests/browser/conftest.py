@@ -15,6 +15,7 @@ from annotate.people.sign_in import create_sign_in_link
 from tests.builders import make_comparison, make_completion, make_prompt
 
 expect.set_options(timeout=15_000)  # two processes, a server and a browser share two cores
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
@@ -34,10 +35,7 @@ def find_chromium() -> str | None:
 @pytest.fixture(scope="session")
 def chromium() -> Browser:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(),
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -1,6 +1,9 @@
 """Agreement against the literature, the reference implementation, and by hand."""
 
+import gzip
+import json
 import random
+from pathlib import Path
 
 import krippendorff
 import numpy
@@ -8,6 +11,7 @@ import pytest
 
 from annotate.quality.agreement import against_the_others, alpha, in_words, pairwise
 
+BATTLES = Path(__file__).parents[3] / "shared" / "data" / "alpaca_battles.jsonl.gz"
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: 4 observers, 12 units, missing data.
 OBSERVERS = [
     "1 2 3 3 2 1 4 1 2 . . .",
@@ -36,6 +40,19 @@ def test_alpha_is_the_reference_implementations(level, seed):
     rng = random.Random(seed)
     units = [[max(-4, min(4, round(rng.gauss(truth, 2)))) for _ in range(rng.randint(1, 6))] for truth in range(-4, 5)] * 5
     assert alpha(units, level=level) == pytest.approx(reference(units, level), abs=1e-12)
+
+
+@pytest.mark.skipif(not BATTLES.exists(), reason="real rows that are not part of the project")
+@pytest.mark.parametrize("level", ["nominal", "ordinal"])
+def test_alpha_of_real_battles_is_the_reference_implementations(level):
+    """Each instruction is a unit, and what was said of each model's answer to it a rating."""
+    units: dict[str, list[int]] = {}
+    with gzip.open(BATTLES, "rt", encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            if row["preference"] is not None:
+                units.setdefault(row["instruction"], []).append(round(2 * row["preference"]))
+    assert len(units) > 500 and len({value for unit in units.values() for value in unit}) == 4
+    assert alpha(list(units.values()), level=level) == pytest.approx(reference(list(units.values()), level), abs=1e-12)
 
 
 def test_alpha_by_hand():

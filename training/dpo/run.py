@@ -47,8 +47,8 @@ from training.dpo.stopping import Stopper
 from training.dpo.storage import exclusive, remove_partials, write_json
 
 PREFLIGHT_PAIRS = 8
-# Of what was foreseen, on a CPU. Giving memory back costs a fifth of a step, the next one to take it again as much: at once where
-# the estimate ends it came after three steps of four.
+# Times what was foreseen, on a CPU. Giving memory back takes time, and the next step takes it again page by page: with the limit
+# where the estimate ends it came after most steps (docs/experiments.md).
 MOST_HELD = 1.2
 MEMORY = "memory.json"  # in OUTPUT: how often the token budget is halved from the next start on
 # Settings that may change between a run's start and its resumption: they change no number beyond the last digits.

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from annotate.models import Judgement, Project, User
+from annotate.models import Project, User
+from annotate.quality.counts import has_more_than
 from training import tasks
 from training.datasets.filters import NO_FILTERS, Filters
 from training.datasets.kept_previews import LONGER_SECONDS, SAMPLE_SECONDS, kept_preview
@@ -106,17 +107,13 @@ def start_run(
     _refuse_second(project, beside_others)
     checked = _checked(project, order)
     dataset = None
-    if not has_more_than(project, MOST_AT_ONCE):
+    if not has_more_than(MOST_AT_ONCE, project=project):
         dataset = _take(project, checked.filters, checked.parent, by=by)
     preview = kept_preview(project=project, filters=checked.filters, start=checked.parent, seconds=LONGER_SECONDS)
     estimate = _estimate(project, order, checked, preview)
     if estimate.refusal:
         raise RunRefused(estimate.refusal)
     return _create(project, order, checked, dataset, by=by, beside_others=beside_others)
-
-
-def has_more_than(project: Project, judgements: int) -> bool:
-    return Judgement.objects.filter(comparison__project=project)[: judgements + 1].count() > judgements
 
 
 def take_dataset(*, run: Run, pulse: Callable[[], object]) -> Dataset:
