@@ -60,7 +60,6 @@ class FilteredReading:
         chosen = filters.chosen(project=project, start=start)
         if within is not None:
             chosen = replace(chosen, pairs=chosen.pairs & within)
-        self.chosen = chosen
         asked = {"with_singles": filters.unpaired, "with_ties": filters.ties}
         self.reading = Reading(project=project, chosen=chosen, fresh=fresh, pulse=pulse, **asked)
         self.rule = self.reading.rule
@@ -107,7 +106,7 @@ def create_dataset(
     """
     project_dir = settings.DATASETS_DIR / project.slug
     _sweep(project_dir)
-    partial = project_dir / f".partial-{os.getpid()}-{threading.get_ident()}"
+    partial = project_dir / f".partial-{_nobody_elses()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -128,6 +127,11 @@ def create_dataset(
         return dataset
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _nobody_elses() -> str:
+    """A part of a name that nobody else on this host writes to at this moment."""
+    return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def _sweep(project_dir: Path) -> None:
@@ -185,7 +189,7 @@ def _complete(dataset: Dataset, written: _Written, pulse: Callable[[], object]) 
         pulse()
         _link_judgements(dataset, written.judgement_ids[first : first + ROWS_AT_ONCE])
     pulse()
-    partial = dataset.path / f".{CARD_FILE}"
+    partial = dataset.path / f".{CARD_FILE}-{_nobody_elses()}"
     partial.write_text(card_of_dataset(dataset), encoding="utf-8")
     partial.replace(dataset.path / CARD_FILE)
 
