@@ -7,6 +7,28 @@ from django.core.cache import cache
 
 from tests import builders
 
+# Where one failure among many tries is the very thing looked for: these get no second one.
+NEVER_TWICE = {
+    "test_annotators_over_http.py",
+    "test_blindness.py",
+    "test_blindness_by_purpose.py",
+    "test_concurrency.py",
+    "test_distributed.py",
+    "test_interrupted_generation.py",
+    "test_resume.py",
+    "test_round_trips.py",
+    "test_two_tabs.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Servers, workers, browsers and tests share two cores, and something may be slow once: a test gets a second try, which
+    the summary names.
+    """
+    for item in items:
+        if item.path.name not in NEVER_TWICE:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:

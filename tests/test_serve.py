@@ -90,11 +90,12 @@ def test_what_does_not_listen_is_killed(start, tmp_path):
 def test_a_signal_ends_all_quietly(start, tmp_path, number):
     one, other = tmp_path / "one", tmp_path / "other"
     process = start(one=f"echo hello; {beating(one)}", other=beating(other))
+    said = process.stdout.readline()  # before the signal, or "stopping …" may come first
     wait_for(lambda: one.exists() and other.exists())
     process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and not goes_on(one) and not goes_on(other)
-    lines = [line.split(" ", 1)[1] for line in output.splitlines()]
+    lines = [line.split(" ", 1)[1] for line in (said + output).splitlines()]
     assert lines == ["one   | hello", "stop  | stopping …"]
 
 

@@ -20,13 +20,6 @@ NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """A browser beside busy cores may be slow once: its tests get a second try, which the summary counts as a rerun."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 def find_chromium() -> str | None:
     named = os.environ.get("CHROMIUM")
     return next(filter(None, map(shutil.which, [named] if named else NAMES)), None)
