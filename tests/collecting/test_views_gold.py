@@ -50,6 +50,11 @@ def test_a_suggestion_becomes_gold_and_is_gold_no_more(signed_in, project):
     assert Comparison.objects.get(pk=pair.pk).purpose == "train"
 
 
+def test_how_much_will_be_gold_is_said_in_percent(signed_in, project):
+    Project.objects.update(gold_share=0.05)
+    assert "5 % of what is handed out will then be gold" in text_of(signed_in.get(GOLD))
+
+
 @pytest.mark.parametrize(
     ("sent", "low", "high"),
     [({"first": "a3"}, 4, 4), ({"first": "b1", "last": "a2"}, -2, 3), ({"accepts_both_bad": "on"}, None, None)],
