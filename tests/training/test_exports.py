@@ -131,6 +131,14 @@ def test_a_card_in_numbers(judged) -> None:
     assert "Least strength: 2 of 4" in card and "license: unknown" in card and "Not stated yet" in card
 
 
+@pytest.mark.parametrize(("split", "said"), [("", "are among these rows"), ("train", ""), ("heldout", "The prompts of `test`")])
+def test_a_card_says_where_the_held_out_prompts_are(judged, client, manager, split, said) -> None:
+    client.force_login(manager)
+    asked = {"format": "trl", "split": split}
+    card = client.get(reverse("data_export_card", args=["taste"]), asked).content.decode()
+    assert said in card and card.count("never trained anything") == bool(said)
+
+
 def test_a_dataset_has_its_card_beside_it_and_a_file_too(judged, tmp_path, capsys) -> None:
     dataset = create_dataset(project=judged)
     card = (dataset.path / "README.md").read_text()

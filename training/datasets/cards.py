@@ -27,6 +27,11 @@ NO_LICENCE = "unknown"  # the Hub's word for it
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.\-]{1,60}")
 CARD_FILE = "README.md"
 AS_THE_HUB_SAYS = {Split.TRAIN: "train", Split.HELDOUT: "test"}
+HELD_OUT_ARE = {
+    "apart": " The prompts of `test` never trained anything in this project.",
+    "among": " Held-out prompts, which never trained anything here, are among these rows: export one split to have them apart.",
+    "none": "",
+}
 TRIPLES_ARE = "One pair a row: the answer that was found better and the one that was not."
 ROWS_ARE = {
     "trl": "Pairs in TRL's conversational form: `prompt`, `chosen`, `rejected`, `margin` (the strength) and `weight`.",
@@ -77,6 +82,7 @@ def card_of_dataset(
         what=ROWS_ARE["trl"],
         made=f"Made with Prefloop from {counted(judgements.count(), 'judgement')} on {dataset.created_at:%d %B %Y}.",
         parts=parts,
+        held_out="apart" if counts[Split.HELDOUT] else "none",
         tags=("dpo", "trl"),
         licence=licence,
         agreement=_agreement(_patterns(judgements)),
@@ -106,6 +112,7 @@ def card_of_export(
         what=ROWS_ARE.get(format, TRIPLES_ARE if triples else ROWS_ARE["judgements"]),
         made=f"Made with Prefloop on {timezone.localdate():%d %B %Y}{_people(figures)}.",
         parts=[_Part(split=split, path=file_name, rows=report.rows, lengths=lengths)],
+        held_out={"": "among", Split.TRAIN: "none", Split.HELDOUT: "apart"}[wanted.split],
         tags=("kto", "trl") if format == "trl-kto" else ("dpo",),
         licence=licence,
         agreement=_agreement(_patterns(judgements) if triples else figures.patterns),
@@ -116,8 +123,8 @@ def card_of_export(
 
 
 def _text(
-    *, title: str, what: str, made: str, parts: list[_Part], tags: tuple[str, ...], licence: str, agreement: str,
-    counted_rows: str, sources: str, how: list[str],
+    *, title: str, what: str, made: str, parts: list[_Part], held_out: str, tags: tuple[str, ...], licence: str,
+    agreement: str, counted_rows: str, sources: str, how: list[str],
 ) -> str:  # fmt: skip
     rows = sum(part.rows for part in parts)
     size = next((name for most, name in SIZES if rows < most), "n>1T" if rows >= 10**12 else "10M<n<100M")
@@ -148,7 +155,7 @@ tags:
 | --- | --- |{" --- |" * len(columns)}
 {table}
 
-Lengths are medians, in characters. The prompts of `test` never trained anything in this project.
+Lengths are medians, in characters.{HELD_OUT_ARE[held_out]}
 
 ## Agreement
 
