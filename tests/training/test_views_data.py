@@ -114,6 +114,15 @@ def test_every_format_downloads(client, page, project, format):
         assert (again.format, again.judgements) == (format, 250)
 
 
+def test_a_download_in_which_nothing_would_be_says_why(client, page, project):
+    nothing = client.get(page("data_export"), {"format": "hh", "split": ""})
+    assert nothing.status_code == 422 and "Nothing would be in the file." in nothing.content.decode()
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}]
+    import_preferences(project=project, stream=stream_of(row(prompt=prompt)), file_name="f")
+    left_out = client.get(page("data_export"), {"format": "hh", "split": ""})
+    assert left_out.status_code == 422 and "1 left out: HH transcripts have no system message." in left_out.content.decode()
+
+
 def test_the_list_takes_the_same_queries_for_one_import_and_for_thirty(client, page, project, manager):
     def queries() -> int:
         with CaptureQueriesContext(connection) as seen:

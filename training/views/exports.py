@@ -1,5 +1,7 @@
 """What has been judged goes out: a download in any format, and its card."""
 
+from itertools import chain
+
 from django.http import HttpResponse, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
@@ -19,8 +21,14 @@ def data_export(request: ProjectRequest) -> HttpResponse:
         return render_data(request, export=form, status=422)
     format = form.cleaned_data["format"]
     parts = stream_preferences(project=request.project, format=format, wanted=form.wanted)
+    first = next(parts, b"")
+    if not first:
+        left_out = count_preferences(project=request.project, format=format, wanted=form.wanted).left_out
+        reasons = " ".join(f"{count} left out: {reason}." for reason, count in left_out.items())
+        form.add_error("format", f"Nothing would be in the file. {reasons}".strip())
+        return render_data(request, export=form, status=422)
     name = file_name_of(request.project, format, form.cleaned_data["split"])
-    return _as_file(StreamingHttpResponse(parts, content_type="application/octet-stream"), name)
+    return _as_file(StreamingHttpResponse(chain([first], parts), content_type="application/octet-stream"), name)
 
 
 @require_GET
