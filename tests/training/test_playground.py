@@ -172,6 +172,17 @@ def test_a_tryout_that_lives_is_left_alone(as_manager, project, manager, serving
     assert tryout.state == "running" and as_manager.get(f"{URL}{tryout.pk}/", headers=HTMX).status_code == 200
 
 
+def test_a_question_that_waits_is_told_what_the_worker_is_at(as_manager, project, manager, serving):
+    tryout = answered(project, serving, None, manager, state="queued", first_text="", told={})
+    url = f"{URL}{tryout.pk}/"
+    assert "worker" not in as_manager.get(url, headers=HTMX).content.decode().partition("</h2>")[2]
+    Tryout.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    assert "No worker has taken it up yet." in as_manager.get(url, headers=HTMX).content.decode()
+    project.generations.create(version=serving, state="running", heartbeat_at=timezone.now(), progress=3, total=40)
+    page = as_manager.get(url, headers=HTMX).content.decode()
+    assert "A worker is at the generation of v0 (3 of 40 pairs) and takes it up next." in page
+
+
 def test_a_question_whose_task_was_lost_gets_another(project, manager, serving):
     from django_tasks_db.models import DBTaskResult
 

@@ -10,6 +10,7 @@ from django.views.decorators.vary import vary_on_headers
 from annotate.access import ProjectRequest, project_view
 from training.models import Tryout
 from training.models.job import JobState
+from training.outlook import work_at_hand
 from training.playground.asking import WORKER_GONE, NoComparison, ask_again, make_comparison, try_out
 from training.playground.form import PlaygroundForm, initial_of
 from training.versions.registry import serving_version
@@ -27,9 +28,10 @@ def _context(tryout: Tryout | None) -> dict:
     silent = tryout is not None and tryout.is_silent  # told at once, also where no clock runs
     over = tryout is None or silent or JobState(tryout.state).is_over
     waits = tryout is not None and tryout.state == JobState.QUEUED
+    alone = waits and (timezone.now() - tryout.created_at).total_seconds() > WAITS
     return {
         "tryout": tryout, "over": over, "error": WORKER_GONE if silent else tryout.error if tryout else "",
-        "alone": waits and (timezone.now() - tryout.created_at).total_seconds() > WAITS,
+        "alone": alone, "behind": work_at_hand(tryout.project) if alone else "",
         "sides": [
             (side, getattr(tryout, side), getattr(tryout, f"{side}_text"), tryout.told.get(side))
             for side in ("first", "second") if getattr(tryout, f"{side}_id")
