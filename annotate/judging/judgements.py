@@ -293,19 +293,24 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     judgement = judgements.select_related("assignment__comparison__project").order_by("-created_at", "-pk").first()
     skipped = skips.select_related("comparison__project").order_by("-skipped_at").first()
     if skipped and (judgement is None or skipped.skipped_at > judgement.created_at):
+        free_places = lock_comparison(skipped.comparison_id).free_places
+        skipped.refresh_from_db(fields=["state", "seen_at"])
         _check_blind(skipped)
-        if lock_comparison(skipped.comparison_id).free_places < 1:  # unlike a judgement, a skip gave its place away
+        if skipped.state != AssignmentState.SKIPPED:
+            raise _changed_meanwhile()
+        if free_places < 1:  # unlike a judgement, a skip gave its place away
             raise JudgementRefused("taken", "Somebody else has the pair you skipped: the skip cannot be taken back any more.")
         skipped.skipped_at, skipped.skip_reason = None, ""
         assignment = lease_again(assignment=skipped)
     elif judgement:
+        lock_comparison(judgement.comparison_id)
+        judgement.assignment.refresh_from_db(fields=["state", "seen_at"])
         if is_told(judgement.assignment):
             raise JudgementRefused("told", "You have been told what was expected of your last pair, so that answer stands.")
         if judgement.assignment.seen_at:
             raise JudgementRefused("seen", SEEN)
-        lock_comparison(judgement.comparison_id)
-        judgement.withdrawn_at = timezone.now()
-        judgement.save(update_fields=["withdrawn_at"])
+        if not Judgement.objects.standing().filter(pk=judgement.pk).update(withdrawn_at=timezone.now()):
+            raise _changed_meanwhile()
         assignment = lease_again(assignment=judgement.assignment)
     else:
         return None
@@ -313,6 +318,11 @@ def take_back_last(*, project: Project, annotator: User) -> Assignment | None:
     if judgement:
         note_disputes([assignment.comparison_id])
     return assignment
+
+
+def _changed_meanwhile() -> JudgementRefused:
+    """Another tab of theirs, or a manager, was quicker by a moment: what they would take back now is not what they saw."""
+    return JudgementRefused("changed", "Your last answer has just been changed or withdrawn. Look at it, then undo again.")
 
 
 def has_answered(*, project: Project, annotator: User) -> bool:

@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
+from annotate.judging import judgements
 from annotate.judging.judgements import CHOICES, JudgementRefused, record_judgement, take_back_last
-from annotate.models import Assignment, Comparison, Judgement, Membership
+from annotate.models import Assignment, Comparison, Judgement, Membership, Project
 from annotate.queue.claims import MAX_LEASES, claim_comparison, release_lapsed, skip_comparison
+from annotate.review.decisions import withdraw_judgement
 from tests.builders import make_comparison, make_member, make_project
 from tests.collecting.leases import assert_places_add_up, run_out
 
@@ -28,6 +30,10 @@ def judge(assignment, choice="a", key=None, annotator=None, **fields):
     return record_judgement(
         annotator=annotator or assignment.annotator, assignment_id=assignment.pk, key=key or uuid.uuid4(), choice=choice, **fields
     )
+
+
+def skip(assignment):
+    return skip_comparison(annotator=assignment.annotator, assignment_id=assignment.pk)
 
 
 def refusal(assignment, *args, **kwargs):
@@ -414,3 +420,39 @@ def test_a_skip_whose_place_another_has_taken_is_not_taken_back(project, annotat
     with pytest.raises(JudgementRefused, match="Somebody else"):
         take_back_last(project=project, annotator=annotator)
     assert_places_add_up()
+
+
+def change(lease, by):
+    answer = {"assignment_id": lease.pk, "key": uuid.uuid4(), "choice": "b"}
+    return judgements.change_judgement(annotator=lease.annotator, **answer)
+
+
+def withdraw(lease, by):
+    return withdraw_judgement(judgement=lease.judgements.get(), by=by, why="A slip.")
+
+
+def take_up_and_judge(lease, by):
+    judgements.take_up_skipped(annotator=lease.annotator, assignment_id=lease.pk)
+    judge(lease)
+    Comparison.objects.update(judgements_required=2, free_places=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "meanwhile"),
+    [(judge, change), (judge, withdraw), (skip, take_up_and_judge)],
+    ids=["changed", "withdrawn", "judged"],
+)
+def test_undo_takes_back_nothing_that_has_changed_since_it_looked(project, lease, monkeypatch, answer, meanwhile):
+    """Else a pair that is answered already would be leased to them, and come again for ever."""
+    Project.objects.update(changeable_minutes=10)
+    answer(lease)
+    manager, lock = make_member(project, "manager"), judgements.lock_comparison
+
+    def wait_for_lock(comparison_id: int) -> Comparison:  # another tab, or a manager, has it for a moment
+        monkeypatch.setattr(judgements, "lock_comparison", lock)
+        meanwhile(lease, manager)
+        return lock(comparison_id)
+
+    monkeypatch.setattr(judgements, "lock_comparison", wait_for_lock)
+    with pytest.raises(JudgementRefused, match="just been changed"):
+        take_back_last(project=project, annotator=lease.annotator)
