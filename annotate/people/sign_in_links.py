@@ -10,13 +10,13 @@ def create_link_for_member(*, membership: Membership, by: User) -> str:
     """The address of a one-time link for the member (`annotate.people.sign_in`), or MemberRefused.
 
     It is made only when `by` manages every project the person is in, and owns those the person owns: whoever holds
-    the link could do all that this person may do. Their own link anybody may have.
+    the link could do all that this person may do. Where `by` is suspended, they manage nothing. Their own link anybody may have.
     """
     person = membership.user
     if person.is_ai:
         raise MemberRefused("no_sign_in", f"{person.get_full_name()} is an AI annotator: it judges by itself and never signs in.")
     if person.pk != by.pk:
-        own = dict(Membership.objects.filter(user=by).values_list("project_id", "role"))
+        own = dict(Membership.objects.filter(user=by, suspended_at=None).values_list("project_id", "role"))
         for project_id, role in Membership.objects.filter(user=person).values_list("project_id", "role"):
             mine = Role(own[project_id]) if project_id in own else None
             if person.is_superuser or mine is None or not mine.may_manage or (role == Role.OWNER and mine != Role.OWNER):

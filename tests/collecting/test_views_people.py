@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.models import Membership, User
 from annotate.people.sign_in import create_sign_in_link
@@ -224,6 +225,15 @@ def test_a_link_never_opens_more_than_its_maker_may_do(client, owner, manager, a
     Membership.objects.create(project=make_project(), user=elsewhere, role="annotator")
     answer = client.post(at("members"), {"username": "elsewhere", "role": "annotator"}, follow=True)
     assert "sign-in-link" not in answer.content.decode() and "is a member now" in answer.content.decode()
+
+
+def test_a_link_opens_no_project_in_which_its_maker_is_suspended(client, manager, annotator, at):
+    """Else a suspended manager could act there as somebody else."""
+    elsewhere = make_project()
+    Membership.objects.create(project=elsewhere, user=manager, role="manager", suspended_at=timezone.now())
+    Membership.objects.create(project=elsewhere, user=annotator, role="manager")
+    client.force_login(manager)
+    assert client.post(at("member_link", annotator.pk)).status_code == 409
 
 
 def test_changing_a_role(client, owner, annotator, at, project):
