@@ -46,8 +46,8 @@ class CompletionsOut(serializers.Serializer):
 
 
 class CompletionsWhich(PageIn):
-    prompt = serializers.IntegerField(required=False, help_text="A prompt's id.", min_value=0)
-    version = serializers.IntegerField(required=False, help_text="A version's number.", min_value=0)
+    prompt = serializers.IntegerField(required=False, help_text="A prompt's id.", min_value=0, max_value=2**62)
+    version = serializers.IntegerField(required=False, help_text="A version's number.", min_value=0, max_value=2**31 - 1)
 
 
 class CompletionsView(ApiView):

@@ -98,6 +98,12 @@ def test_completions_are_pushed_and_compared_by_their_ids(api, project):
     assert [row["text"] for row in api("get", f"completions/?prompt={one['prompt']}")[1]["results"]] == ["Two.", "One."]
 
 
+@pytest.mark.parametrize("name", ["prompt", "version"])
+def test_a_number_that_no_row_can_have_is_refused(api, project, name):
+    status, said = api("get", f"completions/?{name}={10**30}")
+    assert status == 400 and name in said["fields"]
+
+
 def test_pairs_that_are_none_are_refused_all_together(api, project):
     other = make_comparison(make_project())
     here = make_comparison(project)
