@@ -96,7 +96,8 @@ def test_filters_that_make_no_sense_are_answered_with_what_there_is(judged, clie
     page = client.get(reverse("data_export", args=["taste"]), {"format": "trl", "since": "2026-02-02", "until": "2026-01-01"})
     assert page.status_code == 422 and "Before the first day" in page.content.decode()
     assert client.get(reverse("data_export_card", args=["taste"]), {"format": "trl", "licence": "a b"}).status_code == 422
-    for wrong in ({"versions": "v9"}, {"people": "nobody"}, {"min_strength": "x"}, {"since": "soon"}, {"sources": "\0"}):
+    days = ({"since": "soon"}, {"until": "9999-12-31"})
+    for wrong in ({"versions": "v9"}, {"people": "nobody"}, {"min_strength": "x"}, *days, {"sources": "\0"}):
         answer = client.get(f"{API}export/", wrong)
         assert answer.status_code == 400 and list(answer.json()["fields"]) == list(wrong), answer.content
     with pytest.raises(CommandError, match="no such version"):

@@ -104,6 +104,8 @@ def test_filters_are_kept_with_the_dataset_and_the_same_triples_by_others_are_an
         ({"min_strength": True}, "min_strength"),
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-02-02", "until": "2026-02-01"}, "until"),
+        ({"since": "0001-01-01"}, "since"),
+        ({"until": "9999-12-31"}, "until"),
         ({"people": ["nobody"]}, "people"),
         ({"people": "anna"}, "people"),
         ({"people": ["a\0"]}, "people"),

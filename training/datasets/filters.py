@@ -18,6 +18,7 @@ from training.models import Version
 
 GENERATED = "generated"  # the source of pairs that a version wrote here; of imported ones it is "i" and the import's number
 STRONGEST = max(Grades) // 2
+FIRST_YEAR, LAST_YEAR = 1900, 9000
 
 
 class FilterError(ValueError):
@@ -163,12 +164,13 @@ def _strength(value: Any, project: Project) -> int:
 
 
 def _day(value: Any, project: Project) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
     try:
-        return date.fromisoformat(str(value))
+        day = value if isinstance(value, date) and not isinstance(value, datetime) else date.fromisoformat(str(value))
     except ValueError:
         raise ValueError("A day, written as 2026-01-31.") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:  # the day after the last one is asked for, too, and in every time zone
+        raise ValueError(f"A day of the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return day
 
 
 def _people(value: Any, project: Project) -> tuple[int, ...]:
