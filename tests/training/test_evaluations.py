@@ -205,6 +205,15 @@ def test_one_that_plainly_wins_ends_early_serves_and_leaves_nothing_in_the_queue
     assert serving_version(project) == newer and "evaluation 1: it wins 100 %" in project.promotions.first().why
 
 
+def test_one_whose_files_are_deleted_while_it_is_judged_passes_and_does_not_serve(project, serving, newer, annotator) -> None:
+    evaluation = make_evaluation(newer, serving, pairs=40, promotes=True)
+    request_removal(version=newer)
+    while not decide(evaluation=evaluation):
+        judge_some(project, annotator, candidates, 1)
+    evaluation.refresh_from_db()
+    assert evaluation.verdict == Verdict.PASSED and serving_version(project) == serving
+
+
 def test_one_that_cannot_pass_any_more_ends_early_too(project, serving, newer, annotator) -> None:
     evaluation = make_evaluation(newer, serving, pairs=40, promotes=True)
     judge_some(project, annotator, others, 30)

@@ -13,6 +13,7 @@ from tests import builders
 from training.models import Dataset, Promotion, Run, Version
 from training.versions import registry
 from training.versions.base_models import ModelInfo
+from training.versions.upkeep import remove_files, request_removal
 
 RECORD = {
     "serve_dtype": "float32",
@@ -133,6 +134,17 @@ def test_the_same_source_is_the_same_version_and_the_same_directory(project, imp
     assert created and other.directory == version.directory == "models/smol-1234"
     second, _ = registry.add_base_version(project=project, source="other")
     assert second.number == 1
+
+
+def test_a_source_whose_files_were_deleted_can_be_added_again(project, imports) -> None:
+    version, _ = registry.add_base_version(project=project, source="smol")
+    request_removal(version=version)
+    remove_files(version_id=version.pk)
+    again, created = registry.add_base_version(project=project, source="smol", serve=True)
+    assert again == version and not created and again.path.is_dir()
+    again.refresh_from_db()
+    assert not again.is_removed and again.removed_at is None and again.archived_at is None
+    assert registry.serving_version(project) == again
 
 
 def test_add_model_says_what_it_did(project, imports, capsys) -> None:

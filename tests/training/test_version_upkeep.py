@@ -13,6 +13,7 @@ from training.models import Version, VersionAlias
 from training.runs.ordering import Order, RunRefused, plan_run
 from training.versions import provenance
 from training.versions.lineage import drawn_versions, lineage_of
+from training.versions.registry import serving_version
 from training.versions.upkeep import UpkeepRefused, remove_files, request_removal
 
 VERSIONS = "/projects/taste/versions/"
@@ -118,6 +119,14 @@ def test_files_are_deleted_by_a_worker_and_the_row_stays(as_manager, project, ba
     assert "cannot serve" in said(as_manager, 1, "promote") and as_manager.get(VERSIONS + "1/download/").status_code == 302
     with pytest.raises(RunRefused, match="files of v1 have been deleted"):
         plan_run(project=project, order=Order(parent=trained))
+
+
+def test_one_whose_files_are_deleted_never_serves(as_manager, project, base, trained):
+    """Else nothing is generated any more, until somebody promotes another one."""
+    request_removal(version=trained)
+    refused = as_manager.post("/api/v1/projects/taste/versions/1/promote/", {}, content_type="application/json")
+    assert refused.status_code == 409 and "cannot serve" in refused.json()["message"]
+    assert serving_version(project) == base
 
 
 def test_files_that_another_project_uses_stay(project, base, trained):

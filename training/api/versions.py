@@ -18,7 +18,7 @@ from annotate.api.schema import paged
 from training.api.serializers import KeepVersionIn, PromoteIn, VersionFilesOut, VersionOut
 from training.models import Version
 from training.versions.files import list_files
-from training.versions.registry import promote, serving_version
+from training.versions.registry import PromotionRefused, promote, serving_version
 from training.versions.upkeep import UpkeepRefused, archive, describe, unarchive
 
 
@@ -49,9 +49,12 @@ class VersionsView(ApiView):
 class PromoteVersionView(ApiView):
     @extend_schema(request=PromoteIn, responses={200: VersionOut}, summary="Make a version serve")
     def post(self, request: Request, slug: str, number: int) -> Response:
-        """From now on it writes the pairs. Promote an earlier one to roll back."""
+        """From now on it writes the pairs. Promote an earlier one to roll back. 409: its files have been deleted."""
         version = find_version(request, number)
-        promote(version=version, by=request.user, why=valid(PromoteIn(data=request.data))["why"])
+        try:
+            promote(version=version, by=request.user, why=valid(PromoteIn(data=request.data))["why"])
+        except PromotionRefused as refusal:
+            raise Conflict(str(refusal)) from None
         return Response(VersionOut(version, context={"serving": version}).data)
 
 

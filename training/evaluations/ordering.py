@@ -15,7 +15,7 @@ from training.evaluations.standings import Standing, standing_of
 from training.models import Evaluation, Version
 from training.models.evaluation import Verdict
 from training.models.job import JobState
-from training.versions.registry import promote, serving_version
+from training.versions.registry import PromotionRefused, promote, serving_version
 from training.worker import jobs
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,11 @@ def conclude(*, evaluation: Evaluation, verdict: Verdict, standing: Standing) ->
     retire(Comparison.objects.filter(evaluation_pair__evaluation=evaluation))
     logger.info("%s of %s: %s", evaluation, evaluation.project.slug, verdict.label)
     if verdict == Verdict.PASSED and evaluation.promotes and serving_version(evaluation.project) == evaluation.opponent:
-        promote(version=evaluation.candidate, why=f"{evaluation}: it wins {standing.in_words} against {evaluation.opponent}")
+        why = f"{evaluation}: it wins {standing.in_words} against {evaluation.opponent}"
+        try:
+            promote(version=evaluation.candidate, why=why)
+        except PromotionRefused as refusal:  # its files have been deleted while it was judged
+            logger.warning("%s of %s: %s", evaluation, evaluation.project.slug, refusal)
     return True
 
 

@@ -16,6 +16,10 @@ from training.models.version import ADDED
 from training.versions.base_models import ModelInfo, import_model
 
 
+class PromotionRefused(Exception):
+    """The version cannot serve; the text says why."""
+
+
 def serving_version(project: Project) -> Version | None:
     """The version that generates now."""
     newest = Promotion.objects.filter(project=project).select_related("version__project").first()
@@ -24,8 +28,10 @@ def serving_version(project: Project) -> Version | None:
 
 @transaction.atomic
 def promote(*, version: Version, by: User | None = None, why: str = "") -> Promotion:
-    """Make `version` the serving one, and the queue its queue. If it serves already, nothing changes."""
+    """Make `version` the serving one, and the queue its queue. If it serves already, nothing changes. Raises PromotionRefused."""
     project = lock_project(version.project)
+    if Version.objects.filter(pk=version.pk, removal_asked_at__isnull=False).exists():
+        raise PromotionRefused(f"The files of {version} have been deleted, so it cannot serve.")
     newest = Promotion.objects.filter(project=project).first()
     if newest and newest.version_id == version.pk:
         return newest
@@ -49,6 +55,9 @@ def add_base_version(
         created = version is None
         if version is None:
             version = _create_base(project, info, directory)
+        elif version.is_removed:  # its files have just been brought back
+            version.removal_asked_at = version.removed_at = version.archived_at = None
+            version.save(update_fields=["removal_asked_at", "removed_at", "archived_at"])
         if serve:
             promote(version=version, by=by, why=ADDED)
     return version, created

@@ -23,7 +23,7 @@ from training.versions.cautions import standing_cautions
 from training.versions.figures import figures_of
 from training.versions.lineage import drawn_versions, lineage_of
 from training.versions.provenance import pairs_written_by, people_of
-from training.versions.registry import promote, serving_version
+from training.versions.registry import PromotionRefused, promote, serving_version
 from training.versions.table import Asked
 from training.versions.upkeep import why_not_removed
 from training.views.project import STOP_POLLING
@@ -142,10 +142,11 @@ def version_promote(request: ProjectRequest, number: int) -> HttpResponse:
     form = PromoteForm(request.POST)
     if not form.is_valid():
         return _version_page(request, version, form, status=422)
-    if version.is_removed:
-        messages.error(request, f"The files of {version} have been deleted, so it cannot serve.")
+    try:
+        promote(version=version, by=request.user, why=form.cleaned_data["why"])
+    except PromotionRefused as refusal:
+        messages.error(request, str(refusal))
         return redirect(version)
-    promote(version=version, by=request.user, why=form.cleaned_data["why"])
     messages.success(request, f"{version} serves now and writes the next pairs. {RETIRED}")
     return redirect(version)
 
