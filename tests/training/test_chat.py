@@ -3,6 +3,7 @@
 import json
 import ssl
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.training.endpoints import make_endpoint
-from tests.training.model_server import half, hangs, model_server, status, stream, web_page
+from tests.training.model_server import Handler, half, hangs, model_server, status, stream, web_page
+from training.ai.protocol import share_of_a
 from training.endpoints import chat
 from training.endpoints.chat import Client, Question
 from training.endpoints.errors import EndpointError, PromptRefused
@@ -70,6 +72,35 @@ def test_a_server_that_tells_no_counts_has_its_pieces_counted(project, server) -
     server.tells_usage = False
     reply = ask(make_endpoint(project, server))
     assert (reply.completion_tokens, reply.tells_usage, reply.answers[0].logprob) == (4, False, None)
+
+
+def pieces(*texts: str, logprob: str = "-0.5", usage: str = "null") -> Callable[[Handler], None]:
+    """A stream as it goes over the wire: JSON that Python's own writer does not make."""
+    logprobs = f'{{"content":[{{"token":"A","logprob":{logprob},"top_logprobs":[{{"token":"A","logprob":{logprob}}}]}}]}}'
+    deltas = [f'{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"logprobs":{logprobs}}}]}}' for text in texts]
+    ended = f'{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}],"usage":{usage}}}'
+    return stream("".join(f"data: {event}\n\n" for event in (*deltas, ended, "[DONE]")))
+
+
+@pytest.mark.parametrize(("halves", "text"), [(("\\ud83d", "\\ude00!"), "😀!"), (("\\ud83d", "!"), "�!")])
+def test_a_character_that_comes_in_two_halves_is_put_together(project, server, halves, text) -> None:
+    """As it is, no database takes it: not one pair of such a server would be stored."""
+    server.always = pieces(*halves)
+    assert ask(make_endpoint(project, server)).answers[0].text == text
+
+
+@pytest.mark.parametrize("told", ["NaN", "Infinity", "-Infinity", "1000"])
+def test_log_probabilities_that_cannot_be_do_no_harm(project, server, told) -> None:
+    server.always = pieces("A", logprob=told)
+    (answer,) = ask(make_endpoint(project, server), top_logprobs=5).answers
+    assert -9999 <= answer.logprob <= 0 and share_of_a(answer.likeliest) in (None, 1.0)
+
+
+@pytest.mark.parametrize("count", [-5, 10**30])
+def test_counts_that_cannot_be_are_none(project, server, count) -> None:
+    server.always = pieces("A", usage=f'{{"prompt_tokens":{count},"completion_tokens":{count}}}')
+    reply = ask(make_endpoint(project, server))
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.tells_usage) == (0, 1, False)
 
 
 def test_an_answer_that_is_not_streamed_is_taken_all_the_same(project, server) -> None:

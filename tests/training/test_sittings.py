@@ -152,6 +152,15 @@ def test_a_reason_is_kept_as_rationale(judge, pairs, server) -> None:
     assert set(Judgement.objects.values_list("rationale", flat=True)) == {"It says less."}
 
 
+def test_of_a_reason_without_end_the_beginning_is_kept(judge, pairs, server) -> None:
+    """A server that heeds no limit: were the judgement refused, the same pair would be asked about, and paid for, for ever."""
+    judge.gives_reasons = True
+    judge.save()
+    server.say = lambda body, index: f"{'Long. ' * 2000}\nVerdict: {shorter(body, index)}"
+    assert sit(judge).progress == 5 == Judgement.objects.count()
+    assert {len(rationale) for rationale in Judgement.objects.values_list("rationale", flat=True)} == {10_000}
+
+
 def test_a_judgement_knows_its_edition_of_the_rubric(judge, pairs, server) -> None:
     sit(judge)
     change_ai_annotator(annotator=judge, name="Brief", rubric="Shorter is better. ", uses_logprobs=False)

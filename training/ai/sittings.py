@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from annotate.judging.judgements import record_judgement
+from annotate.judging.judgements import MAX_RATIONALE, record_judgement
 from annotate.judging.refusals import JudgementRefused
 from annotate.models import Assignment, Comparison, Project
 from annotate.models.assignment import AssignmentState
@@ -229,7 +229,7 @@ def _record(
             key=uuid.uuid5(lease.pk, f"sitting {sitting.pk}"),
             choice=decision.choice,
             strength=strength_of(decision, strongest=Grades(lease.grades).strengths),
-            rationale=_reason(once, back, decision),
+            rationale=_reason(once, back, decision)[:MAX_RATIONALE],
         )
     except JudgementRefused as refused:
         logger.warning("sitting %s: %s", sitting.pk, refused)

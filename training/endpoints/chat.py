@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from annotate.text.typed import storable
 from training.endpoints.errors import EndpointError, PromptRefused
 from training.endpoints.keys import read_key
 from training.models import Endpoint
@@ -19,6 +20,8 @@ from training.models import Endpoint
 RETRIES = 3
 BROKEN_OFF = 3  # times that an answer may end in its middle
 LONGEST = 10  # times the longest silence: no answer takes longer than that as a whole
+IMPOSSIBLE = -9999.0  # nats, as vLLM tells it
+MOST_TOKENS = 100_000_000  # that one request can have
 LARGEST = 4_000_000  # characters or bytes of an answer
 NO_KEY = "none"  # the library wants one
 
@@ -203,7 +206,7 @@ class Client:
         """The beginning of what a server said, without its tags or our key."""
         text = re.sub(r"<[^>]*>", " ", text)
         text = text.replace(self._key, "…") if self._key else text
-        text = " ".join(text.replace("\0", "").split())
+        text = " ".join(storable(text).split())
         return text if len(text) <= 200 else text[:199] + "…"
 
     def _said(self, error: Any) -> str:
@@ -303,12 +306,14 @@ class _Gathered:
                 self.characters += len(text)
             choice.finish_reason = given.get("finish_reason") or choice.finish_reason
             for token in (given.get("logprobs") or {}).get("content") or []:
-                choice.logprobs.append(float(token["logprob"]))
-                choice.likeliest.append({each["token"]: float(each["logprob"]) for each in token.get("top_logprobs") or []})
+                choice.logprobs.append(_logprob(token["logprob"]))
+                choice.likeliest.append({each["token"]: _logprob(each["logprob"]) for each in token.get("top_logprobs") or []})
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
-            self.usage = (int(usage.get("prompt_tokens") or 0), usage["completion_tokens"])
+            counts = int(usage.get("prompt_tokens") or 0), usage["completion_tokens"]
+            if all(0 <= count <= MOST_TOKENS for count in counts):  # else it does not tell
+                self.usage = counts
 
     def reply(self, *, seconds: float, requests: int) -> Reply:
         tokens = self._tokens()
@@ -331,12 +336,24 @@ class _Gathered:
 
 def _answer(choice: _Choice, tokens: int) -> Answer:
     return Answer(
-        text="".join(choice.text).replace("\0", ""),
+        text=_joined(choice.text),
         finish_reason="length" if choice.finish_reason == "length" else "stop",
         token_count=tokens,
         logprob=sum(choice.logprobs) if choice.logprobs else None,
         likeliest=tuple(choice.likeliest) if any(choice.likeliest) else (),
     )
+
+
+def _joined(pieces: list[str]) -> str:
+    """As a database takes it. Some servers cut a character outside the first 65,536 in two: both halves are put together."""
+    text = "".join(pieces).replace("\0", "")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _logprob(told: Any) -> float:
+    """Never above 0, as few servers round, and a number: of what is impossible, a very small one."""
+    value = float(told)
+    return min(0.0, max(value, IMPOSSIBLE)) if value == value else IMPOSSIBLE
 
 
 def _was_cut(error: Exception) -> bool:
