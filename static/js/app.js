@@ -26,6 +26,7 @@ const reachSideways = () => {
 reachSideways();
 window.addEventListener("resize", reachSideways);
 document.addEventListener("prose", reachSideways); // a script has shown other text
+document.addEventListener("toggle", reachSideways, true); // what was folded has a width now
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

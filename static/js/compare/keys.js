@@ -30,7 +30,10 @@
   function openDialog(id) {
     const dialog = byId(id);
     if (dialog.open) dialog.close();
-    else dialog.showModal();
+    else {
+      dialog.showModal();
+      document.dispatchEvent(new CustomEvent("prose"));
+    }
   }
 
   function openSkip(open) {
