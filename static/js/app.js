@@ -49,5 +49,9 @@ document.addEventListener("input", (event) => {
   if (form && "quiet" in form.dataset) form.querySelector("button").hidden = false;
 });
 
-// On a narrow screen the tabs scroll sideways: the one of this page must be in sight.
-document.querySelector(".bar-nav [aria-current='page']")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+// On a narrow screen the tabs scroll sideways: the one of this page must be in sight, and a part of the next.
+for (const tab of document.querySelectorAll(":is(.bar-nav, .tabs) [aria-current='page']")) {
+  const [row, place] = [tab.parentElement, tab.getBoundingClientRect()];
+  const { left, right } = row.getBoundingClientRect();
+  row.scrollLeft += Math.max(0, place.right + 40 - right) || Math.min(0, place.left - 40 - left);
+}
