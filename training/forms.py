@@ -151,6 +151,7 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         help_texts = {
             "grades": "How finely people say which is better. A pair keeps the grades it was first shown with.",
             "changeable_minutes": "Each change is kept beside what was said before. 0: never.",
+            "asks_for_ratings": "On the page Rate, one answer at a time. KTO learns from them.",
             "shows_agreement": "As one figure over many pairs, once there are enough. Never what others said of a pair.",
             "allows_edit": "The edited one then beats both answers in the triples, as it was done for Llama 3.",
             "judgements_required": "Comparisons that are open now follow. What is done stays done.",
@@ -196,6 +197,20 @@ class ProjectForm(WithErrorsAtTheFields, forms.ModelForm):
         ("Evaluating", "Annotators compare two versions blindly, on prompts that nobody trains on.",
          ("evaluates_finished_runs", "evaluation_prompts", "promotion_bar")),
     )  # fmt: skip
+
+    # Each has a row to itself: nothing stands beside it, so its words have room.
+    ALONE = frozenset(
+        {
+            "name",
+            "changeable_minutes",
+            "judgements_required",
+            "lease_minutes",
+            "judgements_at_most",
+            "confidence_bar",
+            "trains_after",
+            "trains_at",
+        }
+    )
 
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
