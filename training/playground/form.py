@@ -16,7 +16,7 @@ KEPT = ("temperature", "top_p", "max_new_tokens", "first", "second")
 
 class PlaygroundForm(WithErrorsAtTheFields, forms.ModelForm):
     text = forms.CharField(label="Your message", max_length=LONGEST, widget=forms.Textarea(attrs={"rows": 5}))
-    system = forms.CharField(label="System prompt", max_length=LONGEST, required=False)
+    system = forms.CharField(label="System prompt", max_length=LONGEST, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     follows = forms.ChoiceField(
         label="Conversation", required=False,
         choices=[("", "A new one"), ("first", "Goes on from the answer on the left"), ("second", "… on the right")],
