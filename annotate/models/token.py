@@ -50,4 +50,4 @@ class Token(models.Model):
 
     @property
     def scopes_in_words(self) -> str:
-        return ", ".join(self.scopes)
+        return ", ".join(Scope(each).label.partition(":")[0].lower() for each in self.scopes)

@@ -17,9 +17,16 @@ from ..forms import AccountForm, BreakForm, PasswordForm
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
+class SignInForm(AuthenticationForm):
+    error_messages = AuthenticationForm.error_messages | {
+        "invalid_login": "User name and password do not belong together. Mind capital and small letters in both."
+    }
+
+
 class SignIn(LoginView):
     """By password. django-axes counts the failures and answers 429 after too many."""
 
+    form_class = SignInForm
     template_name = "annotate/sign_in.html"
     redirect_authenticated_user = True
 

@@ -50,7 +50,7 @@ def test_next_leads_to_no_other_site(client, olivia):
 def test_a_wrong_password_is_said_and_the_name_is_kept(client, olivia):
     answer = client.post(reverse("sign_in"), {"username": "olivia", "password": "wrong"})
     assert answer.status_code == 422 and 'value="olivia"' in answer.content.decode()
-    assert "Please enter a correct username and password" in answer.content.decode()
+    assert "User name and password do not belong together." in answer.content.decode()
 
 
 def test_too_many_wrong_passwords_close_the_name_for_a_while(client, olivia, settings):

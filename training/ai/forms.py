@@ -45,7 +45,7 @@ class AiAnnotatorForm(WithErrorsAtTheFields, forms.Form):
         ]
         if annotator:
             del self.fields["speaker"]  # another model would be another annotator
-            self.fields["is_on"] = forms.BooleanField(required=False, label="It judges what comes")
+            self.fields["is_on"] = forms.BooleanField(required=False, label="It judges new pairs as they come")
 
     def given(self) -> dict[str, Any]:
         """What the functions of `training.ai.annotators` take."""

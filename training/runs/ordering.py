@@ -78,7 +78,9 @@ class _Checked:
 def _checked(project: Project, order: Order) -> _Checked:
     parent = order.parent or serving_version(project)
     if parent is None:
-        raise RunRefused("No model serves yet. Add one first: `manage.py add_model smollm2 --project SLUG --serve`.")
+        raise RunRefused(
+            f"No model serves yet. Add one first: .venv/bin/python manage.py add_model smollm2 --project {project.slug} --serve"
+        )
     reference = order.reference or parent
     for version in (parent, reference):
         _require_weights(version)
