@@ -54,3 +54,7 @@ def test_axe_has_nothing_to_say(page, sign_in, project, owner, no_violations, sc
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     page.goto("/projects/taste/settings/")
     no_violations(page)
+    save_guidelines(project=project, text=f"{text}\n\n```\n{'wide ' * 60}\n```", by=owner)
+    page.goto("/projects/taste/compare/")
+    page.keyboard.press("g")
+    expect(page.locator("#guidelines pre")).to_have_attribute("tabindex", "0")  # it scrolls: keys must reach it

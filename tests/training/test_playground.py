@@ -59,6 +59,11 @@ def test_a_question_becomes_a_row_that_a_worker_answers(as_manager, project, ser
     assert "Waiting for a worker" in page and 'hx-trigger="every 600ms"' in page
 
 
+def test_a_project_without_a_version_has_nobody_to_ask(as_manager, project):
+    page = as_manager.get(URL).content.decode()
+    assert "Nobody to ask yet" in page and "<textarea" not in page
+
+
 def test_the_text_is_seen_as_it_grows_and_then_nothing_is_asked_any_more(as_manager, project, manager, serving, other):
     tryout = answered(project, serving, other, manager, state="running", first_text="Becau<b>", second_text="", told={})
     url = f"{URL}{tryout.pk}/"
