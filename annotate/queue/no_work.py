@@ -21,8 +21,9 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
     if project.archived_at:
         return "This project is archived: nothing is handed out any more. What was judged is kept."
     if project.is_paused:
-        reason = f": “{project.pause_reason.rstrip('. ')}”" if project.pause_reason else ""
-        return f"The work is paused{reason}. It goes on as soon as a manager says so."
+        reason = f": “{project.pause_reason}”" if project.pause_reason else ""
+        stop = "" if project.pause_reason.endswith((".", "!", "?", "…")) else "."
+        return f"The work is paused{reason}{stop} It goes on as soon as a manager says so."
     membership = Membership.objects.filter(project=project, user=annotator).first()
     if membership and is_stopped(project, membership):
         return (
