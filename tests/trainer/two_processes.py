@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from safetensors.torch import save_file
-from transformers import AttentionInterface
 
-from training.dpo import attention, distributed, loop
+from training.dpo import attention, attention_cpu, distributed, loop
 from training.dpo.__main__ import main as trainer_main
 from training.dpo.config import Config
 from training.dpo.errors import TrainerError
@@ -70,8 +69,9 @@ def a_model_that_cannot_pack() -> Callable[[], None]:
     def refuse(*given: Any, **asked: Any) -> None:
         raise attention.CannotPack("not this one")
 
-    AttentionInterface.register(attention.NAME, refuse)
-    return lambda: AttentionInterface.register(attention.NAME, attention.packed_attention)
+    real = attention_cpu.PackAttention.forward
+    attention_cpu.PackAttention.forward = staticmethod(refuse)
+    return lambda: setattr(attention_cpu.PackAttention, "forward", staticmethod(real))
 
 
 def error_in_the_second_process(real: Callable = Scorer.logprobs) -> None:

@@ -1,5 +1,6 @@
 """Starting a run: what will happen is shown before it happens; filters; the same from API and command line."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -144,6 +145,34 @@ def test_memory_by_hand():
     assert memory_of(SHAPE, config_of(), tokens=1) == held + max(computing, 8_000)
     assert memory_of(SHAPE, config_of(), tokens=1, accumulates=True) == held + computing + 4_000
     assert memory_of(SHAPE, config_of(optimizer="rmsprop"), tokens=1) == held - 4_000 + 8_000
+
+
+def test_memory_of_layers_that_the_trainer_has_itself():
+    """A token more keeps 2·(4·4 + 2·2 + 2·8) floats in the layers and 3·4 once, 15 % of it for holes, and half of it at work."""
+    fast = replace(SHAPE, family="llama")
+    more = [memory_of(fast, config_of(), tokens=tokens, on_cpu=True) for tokens in (100, 101)]
+    assert more[1] - more[0] == pytest.approx(4 * 84 * (1.15 + 0.5), abs=2)
+    assert memory_of(fast, config_of(), tokens=100) == memory_of(SHAPE, config_of(), tokens=100)
+    lora = config_of(preset="lora")
+    assert memory_of(fast, lora, tokens=100, on_cpu=True) == memory_of(SHAPE, lora, tokens=100, on_cpu=True)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("own_layers", [True, False])
+def test_the_formula_is_what_the_trainer_measures(tiny_model, own_layers):
+    import torch
+
+    from training.dpo.logprobs import ForwardPath, Precision, Scorer
+    from training.dpo.memory import tokens_keep
+    from training.dpo.model import load_model, read_model
+    from training.dpo.tokens import Example
+
+    cpu = torch.device("cpu")
+    model = load_model(tiny_model, cpu) if own_layers else read_model(tiny_model)
+    scorer = Scorer(model, Precision(cpu, torch.float32), ForwardPath(packed=True, budget=1000))
+    kept = tokens_keep(scorer, Example(1, "a", tuple(range(3, 43)), (*range(5, 95), 2), (*range(7, 87), 2), 1.0, 0.0)).kept
+    per_token = 2 * (4 * 32 + 2 * 16 + 2 * 64 if own_layers else 8 * 32 + 2 * 16 + 4 * 64) + 3 * 32
+    assert kept == pytest.approx(4 * per_token, rel=0.06)  # of so small a model; positions and the like are told apart from it
 
 
 def test_adapters_take_less_and_more_processes_share():

@@ -23,10 +23,18 @@ TUNABLES = {
 }
 
 
+# oneDNN compiles a kernel for each shape of product, some 0.6 MB, and keeps 1,024 of them; torch keeps as many of its own. So
+# many are more than a step needs, and memory does not grow with each new length of a row.
+KEPT_KERNELS = 256
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
 def begin_again_with_kept_memory() -> None:
     """Become the same program with these settings: the process and its number stay. Once; and nothing where there is no glibc, or
     where somebody has set it up.
     """
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KEPT_KERNELS))
     if "GLIBC_TUNABLES" in os.environ or not is_glibc():
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(f"{name}={value}" for name, value in TUNABLES.items())

@@ -1,9 +1,10 @@
 """Attention within a pack: each answer sees its own prompt and itself, and nothing of any other pair.
 
-On the CPU a few calls per pair (attention_cpu.py). On a GPU one FlexAttention call over the whole pack with a block-sparse mask.
+On the CPU a block of queries at a time (attention_cpu.py). On a GPU one FlexAttention call over the whole pack, with a
+block-sparse mask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,11 +29,14 @@ class Layout:
     """What may see what in one pack, made once and used by every layer."""
 
     pack: Pack
-    blocks: Any = None  # GPU: FlexAttention's block mask
+    blocks: Sequence[attention_cpu.Block] = ()  # on the CPU
+    mask: Any = None  # on a GPU: FlexAttention's block mask
 
 
 def layout_of(pack: Pack) -> Layout:
-    return Layout(pack, blocks=block_mask(pack) if pack.input_ids_T.device.type == "cuda" else None)
+    if pack.input_ids_T.device.type == "cuda":
+        return Layout(pack, mask=block_mask(pack))
+    return Layout(pack, blocks=attention_cpu.blocks_of(pack.spans))
 
 
 def packed_attention(
@@ -42,17 +46,15 @@ def packed_attention(
     """transformers' attention interface: (1, H, T, D), (1, K, T, D), (1, K, T, D) → (1, T, H, D). Raises CannotPack."""
     if layout is None or attention_mask is not None or (strange := [name for name in NOT_DONE if asked.get(name) is not None]):
         raise CannotPack(f"its attention asks for {', '.join(strange)}" if layout else "its layers do not pass the layout on")
-    if layout.blocks is None:
-        return attention_cpu.attend(query, key, value, layout.pack.spans, scaling), None
-    return _attend_by_blocks(query, key, value, layout, scaling).transpose(1, 2).contiguous(), None
+    if layout.mask is None:
+        return attention_cpu.attend(query, key, value, layout.blocks, scaling), None
+    return _attend_by_mask(query, key, value, layout, scaling).transpose(1, 2).contiguous(), None
 
 
-def _attend_by_blocks(
+def _attend_by_mask(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float | None
 ) -> torch.Tensor:
-    return _flex_attention()(
-        query, key, value, block_mask=layout.blocks, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-    )
+    return _flex_attention()(query, key, value, block_mask=layout.mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
 
 
 def block_mask(pack: Pack) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from training.dpo.products import product
+
 TILE = 256  # positions whose logits exist at once
 
 
@@ -34,17 +36,17 @@ class TiledLogprobs(torch.autograd.Function):
             logprobs_S[tile] = logs_CV.gather(1, targets_S[tile, None]).squeeze(1)
             if slope_SD is not None:
                 delta_CV = _minus_onehot(logs_CV.exp_(), targets_S[tile])
-                slope_SD[tile] = (delta_CV.to(compute) @ weight).neg_().to(slope_SD.dtype)
+                slope_SD[tile] = product(delta_CV.to(compute), weight).neg_().to(slope_SD.dtype)
         ctx.slope_SD, ctx.compute, ctx.dtypes = slope_SD, compute, (hidden_SD.dtype, weight_VD.dtype)
         if slope_SD is None:
-            ctx.save_for_backward(hidden, weight, bias_V, targets_S)
+            ctx.save_for_backward(hidden, weight, bias_V, targets_S, logprobs_S)
         return logprobs_S
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if ctx.slope_SD is not None:
             return ctx.slope_SD * gradients[0][:, None].to(ctx.slope_SD.dtype), None, None, None, None
-        hidden, weight, bias_V, targets_S = ctx.saved_tensors
+        hidden, weight, bias_V, targets_S, logprobs_S = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         exact, (hidden_dtype, weight_dtype) = _exact(ctx.compute), ctx.dtypes
         minus_S = -gradients[0].to(exact)
@@ -52,12 +54,13 @@ class TiledLogprobs(torch.autograd.Function):
         to_weight: torch.Tensor | None = None
         to_bias = torch.zeros_like(bias_V, dtype=exact) if wants_bias and bias_V is not None else None
         for tile in _tiles(len(targets_S)):
-            delta_CV = _minus_onehot(_logits(hidden[tile], weight, bias_V).softmax(dim=1, dtype=exact), targets_S[tile])
+            delta_CV = _logits(hidden[tile], weight, bias_V).softmax(dim=1)
+            delta_CV.scatter_(1, targets_S[tile, None], torch.expm1(logprobs_S[tile, None]).to(delta_CV.dtype))  # p − 1, exactly
             if to_bias is not None:
                 to_bias += minus_S[tile] @ delta_CV
             delta, minus_C1 = delta_CV.to(ctx.compute), minus_S[tile, None]
             if to_hidden is not None:
-                to_hidden[tile] = (delta @ weight * minus_C1).to(hidden_dtype)
+                to_hidden[tile] = (product(delta, weight) * minus_C1).to(hidden_dtype)
             if wants_weight:
                 to_weight = _plus_product(to_weight, delta.T, (hidden[tile] * minus_C1).to(ctx.compute), exact)
         cast = None if to_weight is None else to_weight.to(weight_dtype)
@@ -74,7 +77,7 @@ def tiled_logprobs(head: torch.nn.Linear, hidden_SD: torch.Tensor, targets_S: to
 
 def _logits(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None) -> torch.Tensor:
     """(C, D), (V, D) → (C, V). With a bias in float32 at least; sums over the vocabulary are in any case."""
-    logits_CV = hidden_CD @ weight_VD.T
+    logits_CV = product(hidden_CD, weight_VD.t())
     return logits_CV if bias_V is None else logits_CV.to(_exact(logits_CV.dtype)) + bias_V
 
 
@@ -86,7 +89,7 @@ def _minus_onehot(softmax_CV: torch.Tensor, targets_C: torch.Tensor) -> torch.Te
 def _plus_product(total: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor, exact: torch.dtype) -> torch.Tensor:
     """total + left · right, summed in `exact`. A head's gradient is large: it is gone over as seldom as can be."""
     if total is None:
-        return (left @ right).to(exact)
+        return product(left, right).to(exact)
     return total.addmm_(left, right) if left.dtype == exact else total.add_(left @ right)
 
 

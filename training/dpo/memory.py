@@ -26,7 +26,7 @@ CERTAIN = 0.8  # of the estimate, which may be a fifth off, must exceed what is 
 HEAD_TILES, HEAD_COPIES = 2, 2  # logits and their gradient; the gradient of the head's weight and what is added to it
 FLOAT = 4  # bytes
 HOLES = 0.15  # of what the layers keep: between blocks of the CPU's heap, too small for any of the next step (allocator.py)
-RUNTIME = 64 * 1024**2  # kernels that are loaded and buffers that are made at the first pass on the CPU
+RUNTIME = 192 * 1024**2  # kernels that are loaded or compiled (allocator.py) and buffers that stay, on the CPU
 
 
 @dataclass(frozen=True)

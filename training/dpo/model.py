@@ -11,6 +11,7 @@ from training.dpo import distributed
 from training.dpo.config import Config
 from training.dpo.device import trains_faster_in_bfloat16
 from training.dpo.errors import ModelError
+from training.dpo.layers import speed_up_layers
 from training.dpo.logprobs import Precision
 from training.dpo.storage import require_model_directory
 
@@ -35,6 +36,7 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype = torch
     Of several processes, each has its part of it.
     """
     model = read_model(directory, dtype)
+    speed_up_layers(model)
     return distributed.shard(model.float() if exact else model, device)
 
 

@@ -27,6 +27,7 @@ from training.dpo.errors import (
 )
 from training.dpo.evaluate import Objective
 from training.dpo.events import Event, EventLog
+from training.dpo.layers import speed_up_layers
 from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.lora import adapters_off, with_adapters
@@ -116,6 +117,7 @@ def load_start(config: Config, device: torch.device) -> Any:
     model = read_model(Path(config.model))
     if config.lora_rank:
         model = with_adapters(model, config)
+    speed_up_layers(model)
     if config.checkpoint_activations:
         recompute_layers(model)
     return distributed.shard(model, device)

@@ -5,7 +5,9 @@ refuses what does not fit; this is the same sum with what the layers keep taken 
 
     floats kept per token = layers · (8 · hidden + 2 · keys + 4 · intermediate) + 3 · hidden
 
-fitted to `training.dpo.memory.bytes_per_token` of six Llamas of 2 to 5 layers, packed or plain, float32: all within 2 %.
+fitted to `training.dpo.memory.tokens_keep` of six Llamas of 2 to 5 layers, packed or plain, float32: all within 2 %. Where the
+trainer has layers of its own (`training/dpo/layers.py`: all weights, on a CPU) each keeps 4 · hidden + 2 · keys +
+2 · intermediate, within 3 %.
 """
 
 import json
@@ -25,11 +27,13 @@ from training.runs import curves
 
 STATES = {"adamw": 2, "rmsprop": 1}  # numbers an optimizer keeps for each trained one
 PER_HIDDEN, PER_KEY, PER_INTERMEDIATE, PER_HIDDEN_ONCE = 8, 2, 4, 3  # floats kept for a token
+FAST_FAMILIES, FAST_PER_HIDDEN, FAST_PER_INTERMEDIATE = {"llama", "mistral", "qwen2"}, 4, 2  # training/dpo/layers.py
 TILE = 256  # positions whose logits exist at once: training/dpo/head.py
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}  # training/dpo/run.py
 CERTAIN = 0.8  # of the estimate must exceed what is there before a run is refused
 FLOAT = 4  # bytes
 HOLES = 0.15  # between blocks of a CPU's heap, of what the layers keep: training/dpo/memory.py
+RUNTIME = 192 * 1024**2  # kernels and buffers on a CPU: training/dpo/memory.py
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
 SHARE_OF_PEAK = 0.35  # of the matrix product's speed that training reaches, about
@@ -48,6 +52,7 @@ class Shape:
     keys: int  # width of all key heads together
     intermediate: int
     layers: int
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ def memory_of(
     """Bytes of one process at its peak, for micro-batches of `tokens`: the sum of `training/dpo/memory.py`."""
     trained = adapter_numbers(shape, config.lora_rank) if config.lora_rank else shape.parameters
     head = shape.vocabulary * shape.hidden
-    layer = PER_HIDDEN * shape.hidden + PER_KEY * shape.keys + PER_INTERMEDIATE * shape.intermediate
+    fast = on_cpu and shape.family in FAST_FAMILIES and not config.lora_rank
+    per_hidden, per_intermediate = (FAST_PER_HIDDEN, FAST_PER_INTERMEDIATE) if fast else (PER_HIDDEN, PER_INTERMEDIATE)
+    layer = per_hidden * shape.hidden + PER_KEY * shape.keys + per_intermediate * shape.intermediate
     kept = shape.hidden if config.checkpoint_activations else layer  # of a layer; the rest is then computed again, one at a time
     activations = FLOAT * (shape.layers * kept + PER_HIDDEN_ONCE * shape.hidden) * tokens
     at_work = 2 * FLOAT * layer * tokens if config.checkpoint_activations else activations // shape.layers
@@ -115,7 +122,8 @@ def memory_of(
         FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), at_work
     )
     whole = FLOAT * (head + (shape.parameters - head) // shape.layers) if processes > 1 else 0
-    held = FLOAT * shape.parameters // processes + whole + FLOAT * trained * STATES[config.optimizer] // processes
+    weights, states = FLOAT * shape.parameters // processes, FLOAT * trained * STATES[config.optimizer] // processes
+    held = weights + whole + states + RUNTIME * on_cpu
     gradients = FLOAT * trained // processes + whole
     return held + (computing + gradients if accumulates else max(computing, 2 * gradients))
 
@@ -138,6 +146,7 @@ def shape_of(version: Version) -> Shape | None:
             keys=hidden * int(told.get("num_key_value_heads") or heads) // heads,
             intermediate=int(told.get("intermediate_size") or 4 * hidden),
             layers=max(1, int(told["num_hidden_layers"])),
+            family=str(told.get("model_type") or ""),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         return None

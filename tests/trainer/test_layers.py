@@ -1,0 +1,209 @@
+"""Layers in fewer passes over memory: the model's own numbers and gradients, and nothing but packs goes through them."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from training.dpo import attention_cpu, products
+from training.dpo.attention_cpu import Block, PackAttention, blocks_of
+from training.dpo.layers import AddedGated, AddedProduct, FewerPasses, NormedProducts, Rotated, speed_up_layers
+from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.packing import Span
+from training.dpo.products import product
+
+from .test_packing import MIXED, SMALL, exact_norms
+
+CPU = torch.device("cpu")
+PACKED = ForwardPath(packed=True, budget=10_000)
+FAMILIES = {
+    "llama": LlamaConfig(**SMALL),
+    "llama with biases": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+    "mistral": MistralConfig(**SMALL, sliding_window=None),
+    "qwen2": Qwen2Config(**SMALL),
+}
+
+
+def made(config: Any) -> Any:
+    """Random, with biases and gains that are not the zeros and ones they start from."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape)
+    return model
+
+
+def known(model: Any) -> list[FewerPasses]:
+    return [module for module in model.modules() if isinstance(module, FewerPasses)]
+
+
+def scores_and_gradients(model: Any, precision: Precision) -> tuple[torch.Tensor, torch.Tensor]:
+    model.zero_grad(set_to_none=True)
+    scores_N2 = Scorer(model, precision, PACKED).logprobs(MIXED)
+    torch.nn.functional.softplus(scores_N2[:, 1] - scores_N2[:, 0]).sum().backward()
+    return scores_N2.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return ((one - other).norm() / other.norm()).item()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_models_own_numbers_and_gradients(family: str) -> None:
+    model = exact_norms(made(FAMILIES[family]).double())
+    own_N2, own_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
+    speed_up_layers(model)
+    assert len(known(model)) == SMALL["num_hidden_layers"]
+    fast_N2, fast_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
+    assert (fast_N2 - own_N2).abs().max() < 1e-10
+    assert difference(fast_gradients, own_gradients) < 1e-10
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_float32(family: str) -> None:
+    """As near to the truth as the model's own code is."""
+    model = made(FAMILIES[family])
+    own_N2, own_gradients = scores_and_gradients(model, Precision(CPU, torch.float32))
+    speed_up_layers(model)
+    fast_N2, fast_gradients = scores_and_gradients(model, Precision(CPU, torch.float32))
+    assert (fast_N2 - own_N2).abs().max() < 1e-3 and difference(fast_gradients, own_gradients) < 1e-5
+
+
+def test_under_autocast_it_is_no_further_from_the_truth_than_the_models_own_code() -> None:
+    model = made(FAMILIES["llama"])
+    true_N2, true_gradients = scores_and_gradients(model, Precision(CPU, torch.float32))
+    own_N2, own_gradients = scores_and_gradients(model, Precision(CPU, torch.bfloat16))
+    speed_up_layers(model)
+    fast_N2, fast_gradients = scores_and_gradients(model, Precision(CPU, torch.bfloat16))
+    assert fast_N2.dtype == torch.float32 and not torch.equal(fast_N2, true_N2)
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+    assert difference(fast_N2, true_N2) < 2 * difference(own_N2, true_N2)
+    assert difference(fast_gradients, true_gradients) < 2 * difference(own_gradients, true_gradients)
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    model = made(FAMILIES["llama with biases"])
+    speed_up_layers(model)
+    first, second = model.model.layers
+    for parameter in first.parameters():
+        parameter.requires_grad_(False)
+    second.mlp.down_proj.weight.requires_grad_(False)
+    second.self_attn.q_proj.bias.requires_grad_(False)
+    Scorer(model, Precision(CPU, torch.float32), PACKED).logprobs(MIXED).sum().backward()
+    assert all(parameter.grad is None for parameter in first.parameters())
+    assert second.mlp.down_proj.weight.grad is None and second.self_attn.q_proj.bias.grad is None
+    assert second.mlp.up_proj.weight.grad.any() and model.get_input_embeddings().weight.grad.any()
+
+
+def test_what_is_not_known_stays_as_it_is() -> None:
+    """Layers with a norm of queries, with a window, with adapters or with another gate."""
+    windowed = made(MistralConfig(**SMALL, sliding_window=8))
+    adapted = made(FAMILIES["llama"])
+    for layer in adapted.model.layers:
+        layer.self_attn.q_proj = torch.nn.Sequential(layer.self_attn.q_proj)  # as PEFT puts something else in its place
+    for model in (made(Qwen3Config(**SMALL, head_dim=8)), windowed, adapted, made(LlamaConfig(**SMALL, hidden_act="gelu"))):
+        speed_up_layers(model)
+        assert not known(model)
+
+
+def test_rows_that_are_no_pack_go_by_the_models_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(FAMILIES["llama"])
+    ids = torch.tensor([[5, 6, 7, 8]])
+    expected = model(input_ids=ids).logits
+    speed_up_layers(model)
+    monkeypatch.setattr(FewerPasses, "of_pack", lambda *a: pytest.fail("not a pack"))
+    assert torch.equal(model(input_ids=ids).logits, expected)
+    assert model.generate(ids, max_new_tokens=3, do_sample=False, pad_token_id=0).shape == (1, 7)
+
+
+def test_each_function_has_the_gradient_of_what_it_computes() -> None:
+    torch.manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+    compute = torch.float64
+    x, gain, first, second = random(5, 6), random(6), random(4, 6), random(3, 6)
+    biases = random(4), random(3)
+    check = torch.autograd.gradcheck
+    weights = first, biases[0], second, None
+    assert check(lambda *given: NormedProducts.apply(*given[:2], 1e-5, compute, *given[2:]), (x, gain, *weights))
+    assert check(lambda *given: AddedProduct.apply(*given, compute), (x, random(5, 4), random(6, 4), random(6)))
+    assert check(lambda *given: AddedGated.apply(*given, compute), (x, random(5, 4), random(5, 4), random(6, 4), random(6)))
+    angles = torch.randn(5, 8, dtype=torch.float64)  # whose halves differ, which no model's do
+    assert check(lambda heads: Rotated.apply(heads, angles.cos(), angles.sin()), (random(1, 2, 5, 8),))
+    heads = random(1, 4, 7, 8), random(1, 2, 7, 8), random(1, 2, 7, 8)
+    blocks = blocks_of([Span(0, 3, 2, 2)])
+    assert check(lambda *given: PackAttention.apply(*given, blocks, None, compute), heads)
+
+
+def test_blocks_of_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blocks_of([Span(0, 3, 2, 2), Span(7, 1, 1, 0)]) == [
+        Block(slice(0, 5), (slice(0, 5),)),
+        Block(slice(5, 7), (slice(0, 3), slice(5, 7))),
+        Block(slice(7, 9), (slice(7, 9),)),
+    ]
+    monkeypatch.setattr(attention_cpu, "BLOCK", 2)
+    assert blocks_of([Span(0, 3, 1, 3)]) == [
+        Block(slice(0, 2), (slice(0, 2),)),
+        Block(slice(2, 4), (slice(0, 4),)),
+        Block(slice(4, 6), (slice(0, 3), slice(4, 6))),
+        Block(slice(6, 7), (slice(0, 3), slice(4, 7))),
+    ]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(attention_cpu, "BLOCK", 4)
+    attention_cpu._later.cache_clear()
+    yield
+    attention_cpu._later.cache_clear()
+
+
+def test_long_rows_in_blocks_give_the_same(small_blocks: None) -> None:
+    model = exact_norms(made(FAMILIES["llama"]).double())
+    speed_up_layers(model)
+    cut_N2, cut_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
+    attention_cpu._later.cache_clear()
+    attention_cpu.BLOCK = 256
+    whole_N2, whole_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
+    assert (cut_N2 - whole_N2).abs().max() < 1e-10 and difference(cut_gradients, whole_gradients) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_products_of_any_views(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    wide, tall = torch.randn(20, 12).to(dtype), torch.randn(12, 14).to(dtype)
+    close = {"atol": 1e-5 if dtype != torch.bfloat16 else 0.1, "rtol": 1e-5 if dtype != torch.bfloat16 else 0.02}
+    gaps = [(wide[::2], tall), (wide[:, ::2], tall[::2]), (wide[:1], tall[:, :1])]
+    for left, right in [(wide, tall), (tall.t(), wide.t()), *gaps]:
+        expected = left.double() @ right.double()
+        found = product(left, right)
+        assert found.dtype == dtype and torch.allclose(found.double(), expected, **close)
+    batch = torch.stack([wide, wide.flip(0)])
+    both = products.products(batch, tall.expand(2, -1, -1))
+    assert torch.allclose(both[1].double(), batch[1].double() @ tall.double(), **close)
+
+
+def test_a_version_that_is_loaded_to_be_trained_has_fast_layers(tiny_model_dir: Path) -> None:
+    from training.dpo.model import load_model
+
+    assert len(known(load_model(tiny_model_dir, CPU))) == 2
+
+
+def test_a_model_that_is_no_longer_used_is_gone_at_once(tiny_model_dir: Path) -> None:
+    """Not when Python next looks for cycles: after a run several versions are loaded one after the other."""
+    from training.dpo.model import load_model
+
+    gc.disable()
+    try:
+        weights = weakref.ref(load_model(tiny_model_dir, CPU).model.layers[0].mlp.up_proj.weight)
+        assert weights() is None
+    finally:
+        gc.enable()
