@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from training.dpo.casts import cast
 from training.dpo.products import product
 
 TILE = 256  # positions whose logits exist at once
@@ -27,7 +28,7 @@ class TiledLogprobs(torch.autograd.Function):
         ctx: Any, hidden_SD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None, targets_S: torch.Tensor,
         compute: torch.dtype,
     ) -> torch.Tensor:  # fmt: skip
-        hidden, weight = hidden_SD.to(compute), weight_VD.to(compute)
+        hidden, weight = hidden_SD.to(compute), cast(weight_VD, compute)
         frozen = ctx.needs_input_grad[0] and not any(ctx.needs_input_grad[1:3])
         slope_SD = torch.empty_like(hidden_SD) if frozen else None  # d logp / d h
         logprobs_S = hidden_SD.new_empty(targets_S.shape, dtype=_exact(compute))

@@ -18,6 +18,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from training.dpo.attention import Layout
 from training.dpo.attention_cpu import PackAttention, computed_in
+from training.dpo.casts import cast
 from training.dpo.products import product
 
 
@@ -89,8 +90,8 @@ class NormedProducts(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         rate_T1 = torch.linalg.vector_norm(x_TD, dim=1, keepdim=True).square_().div_(x_TD.shape[1]).add_(epsilon).rsqrt_()
         normed_TD = (x_TD * rate_T1).mul_(gain_D).to(compute)
-        weights = [_detached(weight).to(compute) for weight in parts[::2]]
-        ctx.compute, ctx.dtypes = compute, [weight.dtype for weight in parts[::2]]
+        weights = [cast(weight, compute) for weight in parts[::2] if weight is not None]
+        ctx.compute, ctx.dtypes = compute, [weight.dtype for weight in parts[::2] if weight is not None]
         ctx.save_for_backward(x_TD, gain_D, rate_T1, *weights)
         return tuple(_linear(normed_TD, weight, bias) for weight, bias in zip(weights, parts[1::2], strict=True))
 
@@ -137,7 +138,7 @@ class AddedProduct(torch.autograd.Function):
         compute: torch.dtype,
     ) -> torch.Tensor:  # fmt: skip
         ctx.dtypes = a_TN.dtype, weight_DN.dtype
-        a, weight = a_TN.to(compute), _detached(weight_DN).to(compute)
+        a, weight = a_TN.to(compute), cast(weight_DN, compute)
         ctx.save_for_backward(a, weight)
         return x_TD + _linear(a, weight, bias_D)
 
@@ -158,7 +159,7 @@ class AddedGated(torch.autograd.Function):
         ctx: Any, x_TD: torch.Tensor, gate_TN: torch.Tensor, up_TN: torch.Tensor, weight_DN: torch.Tensor,
         bias_D: torch.Tensor | None, compute: torch.dtype,
     ) -> torch.Tensor:  # fmt: skip
-        weight, ctx.dtype = _detached(weight_DN).to(compute), weight_DN.dtype
+        weight, ctx.dtype = cast(weight_DN, compute), weight_DN.dtype
         ctx.save_for_backward(gate_TN, up_TN, weight)
         return x_TD + _linear(F.silu(gate_TN).mul_(up_TN), weight, bias_D)
 
@@ -194,8 +195,3 @@ def _sum(terms: list[torch.Tensor]) -> torch.Tensor:
     for term in terms[1:]:
         total = total.add_(term)
     return total
-
-
-def _detached(weight: torch.Tensor | None) -> torch.Tensor:
-    assert weight is not None
-    return weight.detach()

@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from training.dpo import distributed
 from training.dpo.attention import NAME, CannotPack, Layout, layout_of
 from training.dpo.batches import Batch, answers_of, collate, fill_padded
+from training.dpo.casts import weights_cast_once
 from training.dpo.head import tiled_logprobs
+from training.dpo.lanes import lanes_for, side_by_side
 from training.dpo.packing import make_pack, packed_length, spread_packs
 from training.dpo.tokens import Example
 
@@ -40,10 +42,13 @@ class Precision:
 
 @dataclass(frozen=True)
 class ForwardPath:
-    """How log-probabilities are computed: packed or plain, with at most `budget` tokens in memory at once."""
+    """How log-probabilities are computed: packed or plain, with at most `budget` tokens in memory at once, of so many
+    micro-batches side by side.
+    """
 
     packed: bool
     budget: int
+    lanes: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Scorer:
     def micro_batches(self, examples: Sequence[Example]) -> list[list[int]]:
         """Places in `examples`, cut into parts that fit the budget."""
         if self.path.packed:
-            return spread_packs([packed_length(example) for example in examples], self.path.budget, distributed.count())
+            lengths, lanes = [packed_length(example) for example in examples], self.path.lanes
+            return spread_packs(lengths, max(1, self.path.budget // lanes), distributed.count() * lanes)
         return fill_padded(examples, self.path.budget)
 
     def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
@@ -75,14 +81,19 @@ class Scorer:
         `before_each` is called with the number of pairs done before each micro-batch: for progress, and to stop by raising.
         """
         scores_N2 = torch.zeros(len(examples), 2)
-        done = 0
-        for places in distributed.share(self.micro_batches(examples)):
-            before_each(done)
-            scores_B2 = self.logprobs([examples[place] for place in places or [shortest(examples)]]).float().cpu()
-            if places:
-                scores_N2[places] = scores_B2
-                done += len(places)
+        parts, done = distributed.share(self.micro_batches(examples)), 0
+        scored = side_by_side(lambda part: self._score_part(examples, part), parts, self.path.lanes)
+        with weights_cast_once(), contextlib.closing(scored):
+            for places in parts:
+                before_each(done)
+                scores_B2 = next(scored)
+                if places:
+                    scores_N2[places] = scores_B2
+                    done += len(places)
         return distributed.total(scores_N2)
+
+    def _score_part(self, examples: Sequence[Example], places: list[int] | None) -> torch.Tensor:
+        return self.logprobs([examples[place] for place in places or [shortest(examples)]]).float().cpu()
 
 
 def shortest(examples: Sequence[Example]) -> int:
@@ -109,7 +120,8 @@ def choose_path(model: Any, examples: Sequence[Example], device: torch.device, b
     worst = ((packed_N2 - Scorer(model, exact, plain).score(few)).abs() / lengths_N2).max().item()
     if not worst <= AGREEMENT:
         return plain, f"plain: packed rows of {type(_bare(model)).__name__} differ by {worst:.1e} nats per token"
-    return ForwardPath(packed=True, budget=budget), f"packed: agrees with plain rows to {worst:.1e} nats per token"
+    path = ForwardPath(packed=True, budget=budget, lanes=lanes_for(device))
+    return path, f"packed: agrees with plain rows to {worst:.1e} nats per token"
 
 
 def _bare(model: Any) -> Any:

@@ -13,11 +13,13 @@ import torch
 from training.dpo import distributed
 from training.dpo.allocator import give_back_above
 from training.dpo.batches import step_indices
+from training.dpo.casts import weights_cast_once
 from training.dpo.checkpoint import save_checkpoint
 from training.dpo.config import Config
 from training.dpo.errors import NonFiniteError, OutOfMemory, Stopped, TrainerError, is_out_of_memory
 from training.dpo.evaluate import Objective, metrics, weights_of
 from training.dpo.events import EventLog
+from training.dpo.lanes import in_turn, side_by_side
 from training.dpo.logprobs import ForwardPath, Precision, Scorer, shortest
 from training.dpo.losses import Scores
 from training.dpo.mismatched import mismatched_name, reference_point
@@ -71,8 +73,9 @@ class Run:
         return Objective.of(self.config)
 
     def policy(self, halvings: int = 0) -> Scorer:
-        """The policy, with the token budget halved so often."""
-        return Scorer(self.model, self.precision, replace(self.path, budget=max(1, self.path.budget >> halvings)))
+        """The policy, with the token budget halved so often; the first time by one micro-batch at once in the place of two."""
+        path = replace(self.path, budget=max(1, self.path.budget >> halvings), lanes=1 if halvings else self.path.lanes)
+        return Scorer(self.model, self.precision, path)
 
     def scorer(self, model: Any, precision: Precision | None = None) -> Scorer:
         """Another model, scored as this run's policy is."""
@@ -145,17 +148,26 @@ def step_once(run: Run, progress: Progress) -> None:
     bad_B = torch.zeros(len(places))
     policy = run.policy(progress.halvings)
     z, divisor = reference_point_of(run, "train", places, progress), run.objective.divisor(examples)
-    for part in distributed.share(policy.micro_batches(examples)):
+    parts = distributed.share(policy.micro_batches(examples))
+
+    def add_gradients(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of one micro-batch: its log-probabilities, and where the loss is not finite."""
         run.stopper.check(progress.step)  # what was accumulated is dropped: the step is made again on resuming
+        part = parts[number]
         taken_part = part or [shortest(examples)]  # all processes go through the model equally often
         pairs = [examples[i] for i in taken_part]
-        policy_P2 = policy.logprobs(pairs)
-        losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[taken_part], pairs, z))
-        weights_P = weights_B[taken_part] if part else torch.zeros(1)
-        (losses_P * weights_P.to(losses_P.device)).sum().div(divisor).backward()
-        if part:
-            policy_B2[part] = policy_P2.detach().float().cpu()
-            bad_B[part] = (~losses_P.detach().isfinite()).float().cpu()
+        with turns.of(number):
+            policy_P2 = policy.logprobs(pairs)
+            losses_P = run.objective.losses(Scores.of(policy_P2, reference_B2[taken_part], pairs, z))
+            weights_P = weights_B[taken_part] if part else torch.zeros(1)
+            (losses_P * weights_P.to(losses_P.device)).sum().div(divisor).backward()
+        return policy_P2.detach().float().cpu(), (~losses_P.detach().isfinite()).float().cpu()
+
+    with in_turn(list(run.model.parameters()) if policy.path.lanes > 1 else []) as turns, weights_cast_once():
+        added = side_by_side(add_gradients, range(len(parts)), policy.path.lanes)
+        for part, (policy_P2, bad_P) in zip(parts, added, strict=True):
+            if part:
+                policy_B2[part], bad_B[part] = policy_P2, bad_P
     _require_finite(distributed.total(bad_B), examples, progress.step)
     policy_B2 = distributed.total(policy_B2)
     rate = learning_rate_at(progress.step, run.steps, config.learning_rate, config.warmup_steps, config.schedule)

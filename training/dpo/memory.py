@@ -103,7 +103,9 @@ def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro
         gradients=FLOAT * trained // parts + whole,
         optimizer=FLOAT * trained * STATES[config.optimizer] // parts,
         activations=round(activations * (1 + HOLES * on_cpu)) + casts,
-        head=FLOAT * (HEAD_TILES * min(TILE, tokens) * head_V + (0 if config.lora_rank else HEAD_COPIES * head)),
+        head=FLOAT
+        * scorer.path.lanes
+        * (HEAD_TILES * min(TILE, tokens) * head_V + (0 if config.lora_rank else HEAD_COPIES * head)),
         layer=2 * layer if is_recomputed(model) else layer,
         update=FLOAT * trained // parts if scorer.precision.device.type == "cuda" else 0,
         runtime=RUNTIME * on_cpu,
@@ -112,10 +114,11 @@ def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro
 
 
 def micro_batches_of(config: Config, scorer: Scorer, examples: Sequence[Example]) -> tuple[int, int]:
-    """Tokens of a full micro-batch, and how many of them a process computes in a step."""
-    tokens = [_tokens(scorer, example) for example in examples]
+    """Tokens of the micro-batches that are computed at once, and how many micro-batches a process computes in a step."""
+    tokens, lanes = [_tokens(scorer, example) for example in examples], scorer.path.lanes
     share = sum(tokens) / len(tokens) * min(config.batch_pairs, len(tokens)) / distributed.count()
-    return max(max(tokens), min(scorer.path.budget, round(share))), math.ceil(share / scorer.path.budget)
+    lane = max(max(tokens), min(scorer.path.budget, round(share)) // lanes)
+    return max(max(tokens), min(lanes * lane, round(share))), max(lanes, math.ceil(share * lanes / scorer.path.budget))
 
 
 def tokens_keep(scorer: Scorer, example: Example) -> PerToken:

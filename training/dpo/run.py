@@ -97,7 +97,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
     memory = foresee(config, Scorer(model, precision, path), data.train.examples)
     if not checkpoint:
-        announce(config, data, steps, precision, memory, {"compute_reason": reason, "path_reason": path_reason}, log)
+        announce(config, data, steps, precision, path.lanes, memory, {"compute_reason": reason, "path_reason": path_reason}, log)
     reference = describe_reference(
         Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
         (config.max_prompt_tokens, config.max_completion_tokens), precision,
@@ -167,10 +167,17 @@ def after_sft(config: Config, stopper: Stopper, log: EventLog) -> Config:
 
 
 def announce(
-    config: Config, data: Data, steps: int, precision: Precision, memory: Memory, reasons: dict[str, str], log: EventLog
+    config: Config,
+    data: Data,
+    steps: int,
+    precision: Precision,
+    lanes: int,
+    memory: Memory,
+    reasons: dict[str, str],
+    log: EventLog,
 ) -> None:
     log.write(
-        "start", config=config.to_dict(), steps=steps, device=str(precision.device), threads=torch.get_num_threads(),
+        "start", config=config.to_dict(), steps=steps, device=str(precision.device), threads=torch.get_num_threads(), lanes=lanes,
         compute=str(precision.compute).removeprefix("torch."), **reasons, versions=library_versions(),
         data_sha256=data.hashes, memory_bytes=peak_memory(precision.device), memory_estimate_bytes=memory.told(),
     )  # fmt: skip
