@@ -18,7 +18,11 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.dpo import head
+from training.dpo import head, products
+from training.dpo.allocator import begin_again_with_kept_memory
+from training.dpo.casts import weights_cast_once
+from training.dpo.lanes import in_turn, lanes_for, side_by_side
+from training.dpo.layers import FewerPasses, speed_up_layers
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
 from training.dpo.model import load_model, load_tokenizer
 from training.dpo.packing import packed_length
@@ -48,10 +52,11 @@ def main() -> None:
     recompute_layers(model)
     print(f"{len(examples)} pairs, {sum(map(packed_length, examples)) / len(examples):.0f} unique tokens and "
           f"{sum(e.tokens for e in examples) / len(examples):.0f} in two rows a pair; {options.compute} on {device}")  # fmt: skip
-    spent: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    variants = {name: VARIANTS[name] for name in ["packed", *options.only]}
+    spent: dict[str, list[float]] = {name: [] for name in variants}
     peaks: dict[str, int] = {}
     for turn in range(options.rounds + 1):
-        for name, variant in VARIANTS.items():
+        for name, variant in variants.items():
             with contextlib.nullcontext() if variant is layers_again else all_kept(model):
                 seconds, peaks[name] = variant(model, examples, precision, options.budget)
             spent[name] += [seconds / len(examples)] if turn else []  # the first turn warms up
@@ -70,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compute", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS)[1:], help="Beside “packed”.")
     return parser.parse_args()
 
 
@@ -97,6 +103,7 @@ def made(options: argparse.Namespace) -> tuple[Any, list[Example]]:
     torch.manual_seed(0)
     with torch.device(options.device):
         model = LlamaForCausalLM(config).eval()
+    speed_up_layers(model)
     generator = torch.Generator().manual_seed(0)
 
     def tokens(mean: int) -> tuple[int, ...]:
@@ -115,11 +122,17 @@ def pass_over(model: Any, examples: list[Example], precision: Precision, path: F
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
     scorer = Scorer(model, precision, path)
+    parts = scorer.micro_batches(examples)
     clock = time.process_time if not cuda and torch.get_num_threads() == 1 else time.perf_counter
     began = clock()
-    for part in scorer.micro_batches(examples):
-        scores_B2 = scorer.logprobs([examples[place] for place in part])
-        torch.nn.functional.softplus(scores_B2[:, 1] - scores_B2[:, 0]).sum().backward()
+    with in_turn(list(model.parameters()) if path.lanes > 1 else []) as turns, weights_cast_once():
+
+        def work(number: int) -> None:
+            with turns.of(number):
+                scores_B2 = scorer.logprobs([examples[place] for place in parts[number]])
+                torch.nn.functional.softplus(scores_B2[:, 1] - scores_B2[:, 0]).sum().backward()
+
+        list(side_by_side(work, range(len(parts)), path.lanes))
     if cuda:
         torch.cuda.synchronize()
     spent = clock() - began
@@ -128,7 +141,35 @@ def pass_over(model: Any, examples: list[Example], precision: Precision, path: F
 
 
 def packed(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    lanes = lanes_for(precision.device)
+    return pass_over(model, examples, precision, ForwardPath(packed=True, budget=budget, lanes=lanes))
+
+
+def one_at_once(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    """Packed, with threads that share each operation in the place of a micro-batch for each."""
     return pass_over(model, examples, precision, ForwardPath(packed=True, budget=budget))
+
+
+def own_layers(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    """Packed, by the layers as transformers spells them out."""
+    fast = [layer for layer in model.modules() if isinstance(layer, FewerPasses)]
+    classes = [type(layer) for layer in fast]
+    for layer in fast:
+        layer.__class__ = next(base for base in type(layer).__bases__ if base is not FewerPasses)
+    try:
+        return packed(model, examples, precision, budget)
+    finally:
+        for layer, known in zip(fast, classes, strict=True):
+            layer.__class__ = known
+
+
+def without_onednn(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    """Packed, with float32 products by the library that torch takes for them."""
+    real, products._by_onednn = products._by_onednn, lambda factor: False
+    try:
+        return packed(model, examples, precision, budget)
+    finally:
+        products._by_onednn = real
 
 
 def plain(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
@@ -138,7 +179,7 @@ def plain(model: Any, examples: list[Example], precision: Precision, budget: int
 def without_sharing(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, but the prompt once for each answer: each pair becomes two single answers."""
     alone = [Example(e.line, e.id, e.prompt, answer, (), 1.0, 0.0) for e in examples for answer in (e.chosen, e.rejected)]
-    return pass_over(model, alone, precision, ForwardPath(packed=True, budget=budget))
+    return packed(model, alone, precision, budget)
 
 
 def without_tiles(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
@@ -161,6 +202,9 @@ def one_pair_at_once(model: Any, examples: list[Example], precision: Precision, 
 
 VARIANTS: dict[str, Callable[..., tuple[float, int]]] = {
     "packed": packed,
+    "… one micro-batch at once": one_at_once,
+    "… layers as transformers has them": own_layers,
+    "… float32 products by MKL": without_onednn,
     "… without prefix sharing": without_sharing,
     "… without tiles in the head": without_tiles,
     "… one pair at a time": one_pair_at_once,
@@ -204,7 +248,7 @@ def report(
     medians = {name: statistics.median(times) for name, times in spent.items()}
     for name, seconds in medians.items():
         peak = f", peak {peaks[name] / 1e9:.1f} GB" if peaks[name] else ""
-        print(f"  {name:<30} {seconds:8.4f} s/pair, × {seconds / medians['packed']:.2f}{peak}")
+        print(f"  {name:<34} {seconds:8.4f} s/pair, × {seconds / medians['packed']:.2f}{peak}")
     needed, rate = flops_per_pair(model, examples), matrix_rate(precision)
     print(f"floor: {needed / 1e9:.0f} GFLOP a pair at the measured {rate / 1e9:.0f} GFLOP/s = {needed / rate:.4f} s/pair; "
           f"packed reaches {needed / rate / medians['packed']:.0%} of it")  # fmt: skip
@@ -215,4 +259,5 @@ def report(
 
 
 if __name__ == "__main__":
+    begin_again_with_kept_memory()  # as the trainer does
     main()
