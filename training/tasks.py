@@ -13,9 +13,10 @@ GPU = "gpu"
 
 
 AFTER_A_RUN = 15  # the priority of describing what it made: somebody has waited for the run and wants to see it
+QUEUE_IS_LOW = 18  # of pairs: without them annotators have nothing to do
 
 
-@task(queue_name=GPU, priority=10)  # annotators wait for it
+@task(queue_name=GPU, priority=10)  # while the queue is not low: its annotators have enough for now
 def generate(generation_id: int) -> None:
     with stoppable() as check:
         from training.generation.pairs import run_generation

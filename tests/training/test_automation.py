@@ -179,14 +179,35 @@ def test_versions_are_described_once_and_given_up_after_some_failures(project) -
     assert not automation.description_is_given_up(version)
 
 
-def test_what_a_run_has_made_is_described_before_new_pairs_are_written_and_a_base_model_after(project, serving) -> None:
+def in_turn() -> list[str]:
+    return [task.task_path.rpartition(".")[2] for task in DBTaskResult.objects.ready()]
+
+
+def test_pairs_that_annotators_wait_for_are_written_before_anything_but_a_run(project, serving, var_dir) -> None:
     serving.metrics = {}
     serving.save()
     run = make_run(project, serving, state=JobState.DONE)
     builders.make_version(project, parent=serving, run=run)
+    for task in (tasks.evaluate, tasks.answer_inquiry, tasks.score_comparisons):
+        task.enqueue(0)
     tick()
-    waiting = [task.task_path.rpartition(".")[2] for task in DBTaskResult.objects.ready()]
-    assert waiting == ["describe_version", "generate", "describe_version"]
+    others = ["describe_version", "answer_inquiry", "evaluate", "score_comparisons", "describe_version"]
+    assert in_turn() == ["generate", *others]
+    assert tasks.train.priority > tasks.QUEUE_IS_LOW
+
+
+def test_one_that_was_put_back_waits_while_the_queue_is_full_enough_and_then_goes_first(project, serving, var_dir) -> None:
+    project.queue_low = 1
+    project.save()
+    run = make_run(project, serving, state=JobState.DONE)
+    builders.make_version(project, parent=serving, run=run)
+    Generation.objects.create(project=project, version=serving)  # its task was lost
+    pair = builders.make_comparison(project)
+    tick()
+    assert in_turn() == ["describe_version", "generate"]
+    type(pair).objects.filter(pk=pair.pk).update(free_places=0)
+    tick()
+    assert in_turn() == ["generate", "describe_version"]
 
 
 def test_a_version_whose_files_were_put_back_is_described_after_all(project, var_dir) -> None:

@@ -265,8 +265,10 @@ def test_a_run_that_waits_for_the_worker_goes_first_and_nothing_is_lost(base, pr
     assert (generation.state, generation.progress, Comparison.objects.count()) == (JobState.DONE, 5, 5)
 
 
-def test_the_description_of_what_a_run_has_made_goes_first(base, prompts) -> None:
+def test_the_description_of_what_a_run_has_made_goes_first_once_the_queue_is_not_low(base, prompts, project) -> None:
     waiting = tasks.describe_version.using(priority=tasks.AFTER_A_RUN).enqueue(0)
+    project.queue_low = 2
+    project.save()
     generation = generate(base)
     assert (generation.state, generation.progress) == (JobState.QUEUED, 2)
     DBTaskResult.objects.filter(pk=waiting.id).delete()
@@ -274,6 +276,12 @@ def test_the_description_of_what_a_run_has_made_goes_first(base, prompts) -> Non
     run_generation(generation.pk)
     generation.refresh_from_db()
     assert (generation.state, generation.progress) == (JobState.DONE, 5)
+
+
+def test_while_the_queue_is_low_its_pairs_go_before_a_description(base, prompts) -> None:
+    tasks.describe_version.using(priority=tasks.AFTER_A_RUN).enqueue(0)
+    generation = generate(base)
+    assert generation.progress == 5  # after the first batch, of 2, the queue is below its low mark, 3
 
 
 @pytest.mark.torch

@@ -18,13 +18,14 @@ from django.utils import timezone
 from django_tasks.base import Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from annotate.models import Comparison, Project, SentOnce
+from annotate.models import Project, SentOnce
 from training import tasks
 from training.ai.sittings import seat_ai_annotators
 from training.clock import kept_figures
 from training.clock.announcements import tell_webhooks
 from training.clock.scheduling import start_due_runs
 from training.evaluations.ordering import decide_evaluations, evaluate_finished_runs
+from training.generation.filling import queue_is_low
 from training.generation.unanswered import has_unanswered
 from training.leaderboard.counting import is_due
 from training.models import Evaluation, FileImport, Generation, Inquiry, Run, Scoring, Sitting, Tryout, Version
@@ -49,9 +50,9 @@ GIVE_UP_TASKS = timedelta(days=30)  # those that seem to run: their worker was k
 def tick() -> None:
     """All that may be due. A part that fails is logged and does not stop the others."""
     parts = (
-        take_up_stale_jobs, end_silent_tryouts, describe_versions, decide_evaluations, evaluate_finished_runs, start_due_runs,
-        refill_queues, seat_ai_annotators, enqueue_waiting_jobs, count_leaderboards, keep_figures_up_to_date, score_what_is_new,
-        prune_tasks, prune_what_programs_asked, tell_webhooks,
+        take_up_stale_jobs, end_silent_tryouts, refill_queues, hurry_generations, describe_versions, decide_evaluations,
+        evaluate_finished_runs, start_due_runs, seat_ai_annotators, enqueue_waiting_jobs, count_leaderboards,
+        keep_figures_up_to_date, score_what_is_new, prune_tasks, prune_what_programs_asked, tell_webhooks,
     )  # fmt: skip
     for part in parts:
         _try(part)
@@ -99,8 +100,7 @@ def generation_is_due(project: Project) -> bool:
     version = serving_version(project)
     if version is None or project.generations.unfinished().exists():
         return False
-    waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
-    if waiting >= project.queue_low or not has_unanswered(version):
+    if not queue_is_low(project) or not has_unanswered(version):
         return False
     return not _was_in_vain_lately(version)
 
@@ -159,11 +159,21 @@ def start_generation(project: Project) -> Generation | None:
     try:
         with transaction.atomic():
             generation = Generation.objects.create(project=project, version=version)
-            tasks.generate.enqueue(generation.pk)
+            tasks.generate.using(priority=tasks.QUEUE_IS_LOW).enqueue(generation.pk)
     except IntegrityError:
         return None
     logger.info("%s: the queue is low; %s generates", project.slug, version)
     return generation
+
+
+def hurry_generations() -> None:
+    """What was put back while the queue was full enough goes first once it is low."""
+    for generation in Generation.objects.filter(state=JobState.QUEUED).select_related("project"):
+        if queue_is_low(generation.project):
+            if not task_is_coming(tasks.generate, generation.pk):
+                tasks.generate.using(priority=tasks.QUEUE_IS_LOW).enqueue(generation.pk)
+            slow = _tasks_for(tasks.generate, generation.pk).filter(priority__lt=tasks.QUEUE_IS_LOW)
+            slow.filter(status=TaskResultStatus.READY).update(priority=tasks.QUEUE_IS_LOW)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
@@ -193,7 +203,7 @@ def _tasks_for(task: Task, pk: int):
 
 
 def describe_versions() -> None:
-    """Versions of which nobody has seen samples yet. What a run has made goes before new pairs: its figures are awaited."""
+    """Versions of which nobody has seen samples yet. What a run has made goes before new pairs, unless those are waited for."""
     for version in Version.objects.present().exclude(metrics__has_key="described_at"):
         if _tasks_for(tasks.describe_version, version.pk).filter(_coming(version)).exists() or description_is_given_up(version):
             continue

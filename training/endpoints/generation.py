@@ -19,11 +19,11 @@ from training.generation.filling import (
     MOST_TRIES,
     add_pair,
     choose_prompts,
+    goes_before_pairs,
     pairs_left,
     priority_of,
     required_now,
     seed_of,
-    something_goes_first,
     store_answer,
 )  # fmt: skip
 from training.generation.named_makers import names_its_maker
@@ -74,7 +74,7 @@ def fill_from_endpoint(generation: Generation, endpoint: Endpoint, pulse: Pulse)
                 raise
             if len(tried) >= REFUSED_IN_A_ROW and generation.dropped_refused == len(tried):
                 break  # it is not the prompts
-            if something_goes_first():
+            if goes_before_pairs(generation.project):
                 raise Postponed
     return refusals
 

@@ -24,17 +24,35 @@ if TYPE_CHECKING:  # it loads torch, and the clock imports this module
 MOST_TRIES = 3  # to get two different answers to one prompt
 
 
+def pairs_waiting(project: Project) -> int:
+    return Comparison.objects.claimable().for_training().filter(project=project).count()
+
+
+def queue_is_low(project: Project) -> bool:
+    return pairs_waiting(project) < project.queue_low
+
+
 def pairs_wanted(project: Project) -> int:
     """How many comparisons the queue lacks: 0 until it is below its low mark, then up to its high mark."""
-    waiting = Comparison.objects.claimable().for_training().filter(project=project).count()
+    waiting = pairs_waiting(project)
     return project.queue_high - waiting if waiting < project.queue_low else 0
 
 
 def something_goes_first() -> bool:
+    """A run, or the description of what one has made."""
     urgent = DBTaskResult.objects.filter(
         task_path=tasks.describe_version.module_path, priority=tasks.AFTER_A_RUN, status=TaskResultStatus.READY
     )
-    return Run.objects.filter(state=JobState.QUEUED).exists() or urgent.exists()
+    return _a_run_waits() or urgent.exists()
+
+
+def goes_before_pairs(project: Project) -> bool:
+    """A run; the description of what one has made only once annotators have enough pairs again."""
+    return _a_run_waits() or (not queue_is_low(project) and something_goes_first())
+
+
+def _a_run_waits() -> bool:
+    return Run.objects.filter(state=JobState.QUEUED).exists()
 
 
 def pairs_left(generation: Generation) -> int:
@@ -42,8 +60,7 @@ def pairs_left(generation: Generation) -> int:
     serving = serving_version(generation.project)
     if serving is None or serving.pk != generation.version_id:
         return 0
-    waiting = Comparison.objects.claimable().for_training().filter(project=generation.project).count()
-    return min(generation.total - generation.progress, generation.project.queue_high - waiting)
+    return min(generation.total - generation.progress, generation.project.queue_high - pairs_waiting(generation.project))
 
 
 def why_nothing(project: Project, generation: Generation, refusals: Sequence[str]) -> str:

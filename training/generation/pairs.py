@@ -13,12 +13,12 @@ from training.generation.filling import (
     MOST_TRIES,
     add_pair,
     choose_prompts,
+    goes_before_pairs,
     pairs_left,
     pairs_wanted,
     priority_of,
     required_now,
     seed_of,
-    something_goes_first,
     store_answer,
     why_nothing,
 )  # fmt: skip
@@ -105,7 +105,7 @@ def _fill_from_weights(generation: Generation, policy: Policy | None, pulse: Pul
         refusals += [reason for _, reason in pairs.refused]
         _store(generation, pairs, policy)
         size = BATCH_PAIRS
-        if something_goes_first():
+        if goes_before_pairs(generation.project):
             raise Postponed
     return refusals
 
