@@ -53,8 +53,10 @@ def explain_no_work(*, project: Project, annotator: User) -> str:
         .order_by("expires_at").values_list("expires_at", flat=True).first()
     )  # fmt: skip
     what = "The last open comparison is" if count == 1 else f"The last {count} open comparisons are"
+    more = " New ones are on their way." if project.generations.unfinished().exists() else ""
     return (
-        f"{what} with other annotators. One comes back to you if it is left unanswered, {_in_minutes(first_end)} at the earliest."
+        f"{what} with other annotators. One comes back to you if it is left unanswered, {_in_minutes(first_end)} at the "
+        f"earliest.{more}"
     )
 
 

@@ -27,6 +27,7 @@ from annotate.queue.no_work import explain_no_work
 from annotate.queue.pausing import pause_project
 from tests.builders import make_comparison, make_completion, make_member, make_project, make_prompt, make_version
 from tests.collecting.leases import assert_places_add_up, run_out
+from training.models import Generation
 
 
 def judge(assignment, choice="a"):
@@ -416,7 +417,10 @@ def test_the_reasons_for_no_work(project, annotator, bob):
     comparison = make_comparison(project)
     theirs = claim_comparison(project=project, annotator=bob)
     assert "with other annotators" in reason()
-    assert "in 10 minutes" in reason()
+    assert reason().endswith("in 10 minutes at the earliest.")
+    generation = Generation.objects.create(project=project, version=make_version(project))
+    assert reason().endswith("at the earliest. New ones are on their way.")
+    generation.delete()
     Assignment.objects.update(expires_at=timezone.now() + timedelta(seconds=20))
     assert "in a minute" in reason()
     judge(theirs)
