@@ -2,10 +2,12 @@
 
 import io
 import tarfile
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.builders import make_comparison, make_completion, make_project, make_prompt, make_version
 from tests.training.rows import make_judgement, make_run, make_trained
@@ -119,6 +121,21 @@ def test_files_are_deleted_by_a_worker_and_the_row_stays(as_manager, project, ba
     assert "cannot serve" in said(as_manager, 1, "promote") and as_manager.get(VERSIONS + "1/download/").status_code == 302
     with pytest.raises(RunRefused, match="files of v1 have been deleted"):
         plan_run(project=project, order=Order(parent=trained))
+
+
+@pytest.mark.parametrize("state", ["FAILED", "RUNNING"], ids=["the task failed", "its worker was killed"])
+def test_a_removal_that_came_to_nothing_is_asked_for_again(as_manager, project, base, trained, state):
+    from django_tasks_db.models import DBTaskResult
+
+    said(as_manager, 1, "remove")
+    assert "as soon as it is free" in said(as_manager, 1, "remove") and DBTaskResult.objects.count() == 1
+    DBTaskResult.objects.update(status=state, started_at=timezone.now() - timedelta(hours=1))
+    page = as_manager.get(VERSIONS + "1/").content.decode()
+    assert "has failed or was ended" in page and "Delete its files</button>" in page
+    said(as_manager, 1, "remove")
+    assert DBTaskResult.objects.filter(status="READY").count() == 1
+    remove_files(version_id=trained.pk)
+    assert not trained.path.exists() and "deleted already" in said(as_manager, 1, "remove")
 
 
 def test_one_whose_files_are_deleted_never_serves(as_manager, project, base, trained):

@@ -2,11 +2,14 @@
 
 import re
 import shutil
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
 
 from annotate.models import User
 from annotate.text.typed import storable
@@ -83,8 +86,10 @@ def why_not_removed(version: Version, *, serving: Version | None) -> str:
     """Why its files must stay, in words; "" if they may go. Three queries at most."""
     if version.is_endpoint:
         return "It is an endpoint: there are no files here. Archive it instead."
-    if version.is_removed:
+    if version.removed_at:
         return "Its files have been deleted already."
+    if version.removal_asked_at and _removal_waits(version):
+        return "A worker deletes them as soon as it is free."
     if version == serving:
         return f"{version} serves. Make another version serve first."
     if version.children.present().exists():
@@ -96,6 +101,14 @@ def why_not_removed(version: Version, *, serving: Version | None) -> str:
     if busy := version.project.evaluations.unfinished().filter(Q(candidate=version) | Q(opponent=version)).first():
         return f"It answers the prompts of {busy}. Wait for that, or end it."
     return ""
+
+
+def _removal_waits(version: Version) -> bool:
+    """Not one that failed, nor one whose worker was killed: it can be asked for again."""
+    lately = timezone.now() - timedelta(seconds=settings.STALE_SECONDS)
+    at_work = Q(status=TaskResultStatus.READY) | Q(status=TaskResultStatus.RUNNING, started_at__gt=lately)
+    asked = DBTaskResult.objects.filter(at_work, task_path=tasks.remove_files.module_path)
+    return asked.filter(args_kwargs={"args": [version.pk], "kwargs": {}}).exists()
 
 
 def remove_files(*, version_id: int) -> None:
