@@ -93,6 +93,13 @@ def test_archived_ones_are_out_of_the_table_and_come_back(as_manager, trained):
     assert trained.archived_at is None
 
 
+def test_an_archived_one_that_is_made_to_serve_is_in_the_table_again(as_manager, project, trained):
+    said(as_manager, 1, "archive")
+    said(as_manager, 1, "promote")
+    trained.refresh_from_db()
+    assert serving_version(project) == trained and trained.archived_at is None
+
+
 def test_the_serving_one_and_an_ancestor_are_never_deleted(as_manager, project, base, trained):
     assert "v0 serves" in said(as_manager, 0, "archive") and "v0 serves" in said(as_manager, 0, "remove")
     project.promotions.create(version=trained)

@@ -28,7 +28,9 @@ def serving_version(project: Project) -> Version | None:
 
 @transaction.atomic
 def promote(*, version: Version, by: User | None = None, why: str = "") -> Promotion:
-    """Make `version` the serving one, and the queue its queue. If it serves already, nothing changes. Raises PromotionRefused."""
+    """Make `version` the serving one, and the queue its queue; it comes out of the archive. If it serves already, nothing
+    changes. Raises PromotionRefused.
+    """
     project = lock_project(version.project)
     if Version.objects.filter(pk=version.pk, removal_asked_at__isnull=False).exists():
         raise PromotionRefused(f"The files of {version} have been deleted, so it cannot serve.")
@@ -36,6 +38,8 @@ def promote(*, version: Version, by: User | None = None, why: str = "") -> Promo
     if newest and newest.version_id == version.pk:
         return newest
     promotion = Promotion.objects.create(project=project, version=version, by=by, why=why[:300])
+    version.archived_at = None
+    version.save(update_fields=["archived_at"])
     supersede(project=project, version_id=version.pk)
     return promotion
 
