@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 from .rows import BOM, MAX_LINE_BYTES, BadRow, Unreadable, parse_json, read_json_lines
 
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
-UTF_16, ZIP = (b"\xff\xfe", b"\xfe\xff"), b"PK\x03\x04"
+ZIP = b"PK\x03\x04"
+UTF_16, UTF_32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\0\0", b"\0\0\xfe\xff")  # their byte-order marks
+WIDE = {"x0x0": "UTF-16", "0x0x": "UTF-16", "x000": "UTF-32", "000x": "UTF-32"}  # without one: where the first bytes are NUL
 CHUNK = 1 << 18
 PARQUET_ROWS_AT_ONCE = 200
 BOMB_BYTES, BOMB_RATIO = 1 << 28, 200  # text seldom shrinks below a twentieth
@@ -55,6 +57,13 @@ def is_text(stream: BinaryIO) -> bool:
     return start != PARQUET and head.lstrip(WHITE)[:1] not in (b"{", b"[") and not CONTROL.search(head)
 
 
+def is_binary(stream: BinaryIO) -> bool:
+    """Its content holds what no text does. Leaves the stream at its start."""
+    head = open_plain(stream).peek(CHUNK)
+    stream.seek(0)
+    return bool(CONTROL.search(head))
+
+
 def check_whole(stream: BinaryIO) -> None:
     """Raises FileBroken if the file breaks off, before anything is done with its first rows. Leaves the stream at its start."""
     stream.seek(0)
@@ -64,6 +73,7 @@ def check_whole(stream: BinaryIO) -> None:
         _open_parquet(stream)
     elif _compression(start):
         text = open_plain(stream)
+        _refuse_wide(text.peek(4)[:4])
         while text.read(CHUNK):
             pass
     stream.seek(0)
@@ -73,10 +83,16 @@ def _refuse_others(start: bytes) -> None:
     """What a file is that can be told by its first bytes, and cannot be read."""
     if not start:
         raise FileBroken("The file is empty. Was it still being written?")
-    if start.startswith(UTF_16):
-        raise FileBroken("The file is UTF-16 text. Save it as UTF-8.")
     if start == ZIP:
         raise FileBroken("The file is a zip archive. Unpack it, and take the file that is in it.")
+    _refuse_wide(start)
+
+
+def _refuse_wide(start: bytes) -> None:
+    """Text of two or four bytes a character."""
+    wide = "UTF-32" if start in UTF_32 else "UTF-16" if start.startswith(UTF_16) else ""
+    if wide := wide or WIDE.get("".join("x" if byte else "0" for byte in start), ""):
+        raise FileBroken(f"The file is {wide} text. Save it as UTF-8.")
 
 
 def open_plain(stream: BinaryIO) -> io.BufferedReader:
@@ -182,13 +198,24 @@ def _elements(text: io.BufferedReader) -> Iterator[bytes | None]:
                         yield None if too_long else bytes(element)
                     element, start, too_long = bytearray(), position, False
                     if depth == 0:
-                        return
+                        return _nothing_after(chunk[position:], text)
         element += chunk[start:]
         if len(element) > MAX_LINE_BYTES:
             element, too_long = bytearray(), True
     raise FileBroken(
         "The JSON array has no end: the file is cut off, or a quote is missing. Get it again, or write one object a line."
     )
+
+
+def _nothing_after(rest: bytes, text: io.BufferedReader) -> None:
+    """Raises FileBroken if anything but white space stands behind the array."""
+    while not (after := rest.strip(WHITE)) and (rest := text.read(CHUNK)):
+        pass
+    if after:
+        raise FileBroken(
+            f"Something stands after the end of the JSON array: {after[:40].decode('utf-8', 'replace')!r}. Delete it, or put its "
+            "rows into the array."
+        )
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------

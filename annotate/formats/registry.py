@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from . import alpaca_eval, arena, argilla, hh, judgements, kto, label_studio, llama_factory, openai, trl, ultrafeedback
-from .files import read_objects
-from .rows import BadRow, PreferenceRow, each
+from .files import is_binary, read_objects
+from .rows import NOT_UTF_8, BadRow, PreferenceRow, each
 
 # In the order of detection: the first that recognises a row has it, so the plainest comes last.
 READERS: dict[str, ModuleType] = {
@@ -61,13 +61,18 @@ class UnknownFormat(Exception):
 def detect(stream: BinaryIO, names: Mapping[str, str] | None = None) -> str:
     """The name of the format of the first row that any format recognises."""
     seen: list[str] = []
+    encoded: BadRow | None = None  # the first that is not UTF-8
     for _, row in islice(renamed(read_objects(stream), names), LOOKED_AT):
         if isinstance(row, BadRow):
+            encoded = encoded or (row if row.reason.startswith(NOT_UTF_8) else None)
             continue
         for name, module in READERS.items():
             if module.recognises(row):
                 return name
         seen = seen or [str(key) for key in row]
+    if encoded and not seen and not is_binary(stream):
+        how = "In which encoding it is, nobody can tell for sure: Latin-1 and Windows-1252 are the usual ones. Save it as UTF-8."
+        raise UnknownFormat(f"The file is not UTF-8 text; the first such place: {encoded.unit} {encoded.line}. {how}")
     has = f"The first row has: {', '.join(seen)[:300]}." if seen else f"None of the first {LOOKED_AT} rows is a JSON object."
     looked_for = "\n".join(f"  {name}: {module.LOOKS_FOR}" for name, module in READERS.items())
     raise UnknownFormat(f"The format is not one of those known. {has} Looked for:\n{looked_for}")

@@ -18,6 +18,7 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, half a surrogate pair
 SHOWS_NOTHING = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories: controls, zero-width characters, spaces
 BLANK = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}  # of other ones
 BOM = b"\xef\xbb\xbf"
+NOT_UTF_8, SAVE_AS_UTF_8 = "Not UTF-8 text", "Save the file as UTF-8."
 
 Message = dict[str, str]
 
@@ -100,9 +101,7 @@ def parse_json(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
-        raise Unreadable(
-            f"Not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}.", "Save the file as UTF-8."
-        ) from None
+        raise not_utf_8(error) from None
     except json.JSONDecodeError as error:
         what = error.msg.removesuffix(" at")  # some of Python's messages end so, others do not
         raise Unreadable(f"Not JSON: {what} at character {error.pos + 1}.", "Correct the line or delete it.") from None
@@ -111,6 +110,11 @@ def parse_json(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Unreadable(f"{_kind(row)} instead of an object.", 'Write {"prompt": …} in braces, one object a line.')
     return row
+
+
+def not_utf_8(error: UnicodeDecodeError) -> Unreadable:
+    """What is wrong with a line that cannot be decoded."""
+    return Unreadable(f"{NOT_UTF_8}: byte {error.start + 1} of the line is 0x{error.object[error.start]:02x}.", SAVE_AS_UTF_8)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from .rows import BadRow, numbered_lines
+from .rows import BadRow, not_utf_8, numbered_lines
 
 DELIMITERS = ",;\t"
 MAX_LINES = 1000  # of one record, in which quotes hold line breaks
@@ -44,8 +44,8 @@ def _decoded(text: BinaryIO) -> Lines:
         try:
             decoded = line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            what = f"Not UTF-8 text: byte {error.start + 1} of the line is 0x{line[error.start]:02x}."
-            yield number, BadRow(number, what, "Save the file as UTF-8.")
+            what = not_utf_8(error)
+            yield number, BadRow(number, what.reason, what.next_step)
             continue
         if decoded.strip():
             yield number, decoded

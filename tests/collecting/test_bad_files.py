@@ -41,6 +41,14 @@ NOT_AT_ALL = {
     "truncated gzip": (gzip.compress(GOOD * 2000)[:-100], "gzip file is cut off"),
     "truncated zstd": (zstandard.compress(os.urandom(9000) + GOOD)[:-100], "is cut off|None of the first"),
     "utf-16": (GOOD.decode().encode("utf-16"), "UTF-16 text. Save it as UTF-8"),
+    "utf-16 without a mark": (GOOD.decode().encode("utf-16-be"), "UTF-16 text. Save it as UTF-8"),
+    "utf-32": (GOOD.decode().encode("utf-32"), "UTF-32 text. Save it as UTF-8"),
+    "utf-32, compressed": (gzip.compress(GOOD.decode().encode("utf-32-be")), "UTF-32 text. Save it as UTF-8"),
+    "latin-1": (
+        json.dumps(row(1, first="Grün"), ensure_ascii=False).encode("latin-1"),
+        "not UTF-8 text; the first such place: line 1.*Save it as UTF-8",
+    ),
+    "more after an array": (b"[" + GOOD.replace(b"\n", b",") + b"]\n\n{}", "after the end of the JSON array: '{}'"),
     "parquet with other columns": (table([{"better": "A", "worse": "B"}]), "The first row has: better, worse"),
     "csv": (b"prompt,chosen,rejected\nQ,A,B", "None of the first 20 rows is a JSON object"),
     "zip bomb": (ZEROS * 128, "more than 200 times its size"),
@@ -210,7 +218,9 @@ def test_a_stray_quote_in_a_csv_of_prompts_costs_its_own_line_alone(project):
     assert [(bad.line, bad.reason) for bad in report.refused] == [(3, "A quote is opened and never closed.")]
 
 
-@pytest.mark.parametrize("name", ["truncated gzip", "utf-16", "zip bomb", "zip", "empty", "parquet cut off"])
+@pytest.mark.parametrize(
+    "name", ["truncated gzip", "utf-16", "utf-32", "more after an array", "zip bomb", "zip", "empty", "parquet cut off"]
+)
 def test_prompts_are_refused_whole_too(project, name):
     content, reason = NOT_AT_ALL[name]
     with pytest.raises(FileBroken, match=reason):
