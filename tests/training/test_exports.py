@@ -147,6 +147,7 @@ def test_a_dataset_has_its_card_beside_it_and_a_file_too(judged, tmp_path, capsy
     call_command("export_preferences", project="taste", format="trl", output=tmp_path / "out.jsonl.gz", licence="mit")
     beside = (tmp_path / "out.card.md").read_text()
     assert "license: mit" in beside and '"out.jsonl.gz"' in beside
+    assert f"{tmp_path / 'out.card.md'}: its card" in capsys.readouterr().err
 
 
 def test_a_name_that_is_markdown_or_yaml_stays_a_name(judged) -> None:

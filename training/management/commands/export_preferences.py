@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=FORMATS, help="Write a file in this format, and record no dataset.")
         parser.add_argument("--split", choices=Split.values, help="With --format: only these prompts. Without: both.")
         parser.add_argument(
-            "--output", type=Path, metavar="FILE", help="Where to; .gz and .zst are compressed. A card comes along."
+            "--output", type=Path, metavar="FILE", help="Where to; .gz and .zst are compressed. NAME.card.md comes along."
         )
         parser.add_argument("--licence", default="", metavar="NAME", help="For the card: cc-by-4.0, mit, ….")
         add_filters(parser)
@@ -77,7 +77,9 @@ class Command(BaseCommand):
                 project=project, format=format, file_name=output.name, filters=filters, wanted=wanted, report=report,
                 licence=licence,
             )  # fmt: skip
-            output.with_name(f"{output.name.partition('.')[0]}.card.md").write_text(card, encoding="utf-8")
+            beside = output.with_name(f"{output.name.partition('.')[0]}.card.md")
+            beside.write_text(card, encoding="utf-8")
+            self.stderr.write(f"{beside}: its card")
             if format == "llama-factory":
                 self.stderr.write(f"{add_dataset_info(output)}: names the file")
         except OSError as error:
