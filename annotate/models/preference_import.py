@@ -27,3 +27,8 @@ class PreferenceImport(models.Model):
 
     def __str__(self) -> str:
         return f"i{self.number}"
+
+    @property
+    def added_nothing(self) -> bool:
+        """All of it was there already or refused: there is nothing to undo."""
+        return not (self.prompts or self.comparisons or self.judgements)

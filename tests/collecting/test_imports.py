@@ -301,6 +301,9 @@ def test_the_command_imports_reports_and_undoes(project, tmp_path, capsys):
     assert "line 2: Not JSON" in told.err
     [refused] = (tmp_path / "others.jsonl.gz.refused.jsonl").read_text().splitlines()
     assert json.loads(refused)["line"] == 2
+    assert "To undo it: manage.py import_preferences --project taste --undo 1" in told.out
+    call_command("import_preferences", file, project=project.slug)
+    assert capsys.readouterr().out == "judgements: nothing was added; 2 already known, 1 row refused.\n"
     call_command("import_preferences", project=project.slug, undo=1)
     assert "2 judgements, 2 comparisons and 2 prompts taken out" in capsys.readouterr().out
 

@@ -99,6 +99,15 @@ def bring(client, page, content: bytes, expected: str, names: dict[str, str] | N
     return PreferenceImport.objects.get()
 
 
+def test_the_same_file_again_adds_nothing_and_there_is_nothing_to_undo(client, page, project):
+    for again in (False, True):
+        answer = client.post(page("data_upload"), {"file": SimpleUploadedFile("others.data", written("trl"))})
+        done = client.post(page("data_import"), {"upload": answer.url.partition("upload=")[2], "format": "trl"}, follow=True)
+        assert ("nothing was added" in done.content.decode()) == again
+    listed = client.get(page("data")).content.decode()
+    assert listed.count("nothing added</span>") == 1 and listed.count("Undo<span") == 1
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress, as_parquet], ids=["plain", "gzip", "zstd", "parquet"])
 @pytest.mark.parametrize("format", READERS)
 def test_in_and_out_equal(client, page, format, pack):

@@ -67,7 +67,10 @@ def tell_what_came(request: ProjectRequest, job: FileImport) -> None:
     if batch is None:
         return
     added = f"{counted(batch.judgements, 'judgement')} of {counted(batch.comparisons, 'new comparison')} added"
-    messages.success(request, f"{batch.file_name}: {added}; {batch.known:,} already known.")
+    if batch.added_nothing:
+        messages.info(request, f"{batch.file_name}: nothing was added; {batch.known:,} already known.")
+    else:
+        messages.success(request, f"{batch.file_name}: {added}; {batch.known:,} already known.")
     if batch.refused:
         messages.warning(request, f"{counted(batch.refused, 'row')} refused. The report in the list says which, and why.")
 

@@ -86,6 +86,9 @@ class Command(BaseCommand):
             self.stderr.write(f"All of them, with their reasons: {refusals.path}")
         new = f"{counted(batch.comparisons, 'new comparison')} and {counted(batch.prompts, 'new prompt')}"
         rest = f"{batch.known:,} already known, {counted(batch.refused, 'row')} refused"
+        if batch.added_nothing:
+            self.stdout.write(f"{batch.format}: nothing was added; {rest}.")
+            return
         self.stdout.write(f"{batch.format}: {counted(batch.judgements, 'judgement')} added, with {new}; {rest}.")
         self.stdout.write(f"To undo it: manage.py import_preferences --project {batch.project.slug} --undo {batch.number}")
 
