@@ -212,6 +212,14 @@ def test_the_page_shows_it(client, manager, project, judged):
         assert reverse("quality_table", args=[project.slug, table]) in html
 
 
+def test_one_day_is_told_as_one(client, manager, project, annotator):
+    answer(annotator, make_comparison(project), FIRST)
+    client.force_login(manager)
+    said = "One day so far, with 1 judgement."
+    assert said in client.get(reverse("quality", args=["taste"])).content.decode()
+    assert said in client.get(reverse("quality_person", args=["taste", annotator.pk])).content.decode()
+
+
 def test_an_empty_project_says_so(client, owner, project):
     assert "Nothing has been judged yet" in page_of(client, owner, project)
 

@@ -12,7 +12,7 @@ import torch
 from training.dpo.__main__ import main
 from training.dpo.data import read_triples
 from training.dpo.model import load_model, load_tokenizer
-from training.dpo.score import hanley, summary_of, wilson
+from training.dpo.score import hanley, summary_of, tell, wilson
 from training.dpo.tokens import encode, find_ending
 
 from .conftest import ROOT
@@ -86,6 +86,11 @@ def test_the_summary_counts_equal_margins_as_half() -> None:
     summary = summary_of([{"chosen_reward": reward, "rejected_reward": 1.0} for reward in (2.0, 1.0, 0.0, -1.0)])
     assert (summary["accuracy"], summary["margin"]) == (0.375, -0.5)
     assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+def test_one_pair_is_no_pairs(capsys: Any) -> None:
+    tell(summary_of([{"chosen_reward": 1.0, "rejected_reward": 0.0}]))
+    assert capsys.readouterr().err.startswith("1 pair; ranked as annotated")
 
 
 def test_a_config_alone_means_train(tmp_path: Path, capsys: Any) -> None:

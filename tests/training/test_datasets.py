@@ -137,6 +137,13 @@ def test_export_preferences_prints_where_what_and_how_many(judged, tmp_path, cap
     assert copy.read_bytes() == (dataset.path / "train.jsonl").read_bytes()
 
 
+def test_export_preferences_says_in_words_what_gave_no_triple(judged, annotator, capsys) -> None:
+    add_pairs(judged, train=2, heldout=0)
+    judge_all(judged, annotator, lambda a, b: "tie")
+    call_command("export_preferences", project=judged.slug)
+    assert "without a triple: 2 ties" in capsys.readouterr().out
+
+
 def test_export_preferences_without_judgements_says_so(project, var_dir) -> None:
     with pytest.raises(CommandError, match="Nothing has been judged yet"):
         call_command("export_preferences", project=project.slug)

@@ -142,10 +142,14 @@ def _write(rows: list[dict[str, Any]], output: Path | None) -> None:
 
 def tell(summary: dict[str, Any]) -> None:
     if summary["accuracy"] is None:
-        print(f"{summary['pairs']} answers, all of one kind: there is nothing to rank", file=sys.stderr)
+        print(f"{_counted(summary['pairs'], 'answer')}, all of one kind: there is nothing to rank", file=sys.stderr)
         return
     print(
-        f"{summary['pairs']} pairs; ranked as annotated by {summary['by']}: {summary['accuracy']:.1%} "
+        f"{_counted(summary['pairs'], 'pair')}; ranked as annotated by {summary['by']}: {summary['accuracy']:.1%} "
         f"({summary['low']:.1%} to {summary['high']:.1%}); mean margin {summary['margin']:+.3f}",
         file=sys.stderr,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else noun + 's'}"

@@ -18,6 +18,7 @@ from training.datasets.snapshots import NothingToTrainOn, create_dataset
 from training.management.arguments import add_filters, find_project, read_filters
 from training.models import Dataset
 from training.versions.registry import serving_version
+from training.wording import counted, reasons_in_words
 
 DATASET_INFO = "dataset_info.json"
 
@@ -90,7 +91,7 @@ class Command(BaseCommand):
 
     def summarise(self, report: ExportReport, format: str) -> None:
         """On the error stream: the standard output may be the file."""
-        self.stderr.write(f"{report.rows} rows of {format} written.")
+        self.stderr.write(f"{counted(report.rows, 'row')} of {format} written.")
         for reason, count in report.left_out.items():
             self.stderr.write(f"{count} left out: {reason}.")
 
@@ -99,10 +100,10 @@ class Command(BaseCommand):
             ("train.jsonl", dataset.train_count, dataset.train_sha256),
             ("heldout.jsonl", dataset.heldout_count, dataset.heldout_sha256),
         ):
-            self.stdout.write(f"{dataset.path / name}: {count} triples, SHA-256 {sha256}")
-        without = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dataset.counts.items() if count)
+            self.stdout.write(f"{dataset.path / name}: {counted(count, 'triple')}, SHA-256 {sha256}")
+        without = ", ".join(reasons_in_words(dataset.counts))
         self.stdout.write(
-            f"Dataset {dataset} of {dataset.project.slug}, from {dataset.judgements.count()} judgements by "
+            f"Dataset {dataset} of {dataset.project.slug}, from {counted(dataset.judgements.count(), 'judgement')} by "
             f"{dataset.filters['consensus']}" + (f"; without a triple: {without}" if without else "")
         )
 
