@@ -7,6 +7,8 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -48,7 +50,8 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "annotate/sign_in_link_spent.html", status=410)
     login(request, user, backend=BACKEND)
     if not user.has_usable_password():
-        messages.info(request, "The link is used up now. Set a password on your account page to come back without one.")
+        said = 'The link is used up now. <a href="{}#id_new_password">Set a password</a> to come back without one.'
+        messages.info(request, format_html(said, reverse("account")))
     return redirect("projects")
 
 

@@ -25,6 +25,12 @@ def test_a_link_works_once(settings, stranger):
     assert redeem(token=token_of(link)) is None
 
 
+def test_whoever_came_by_a_link_is_led_to_setting_a_password(client, stranger):
+    page = client.post(f"/sign-in/{token_of(create_sign_in_link(user=stranger))}/", follow=True).content.decode()
+    assert '<a href="/account/#id_new_password">Set a password</a>' in page
+    assert 'id="id_new_password"' in client.get("/account/").content.decode()
+
+
 def test_only_the_hash_is_stored_and_tokens_are_long(stranger):
     token = token_of(create_sign_in_link(user=stranger))
     assert len(token) >= 43  # 32 bytes
