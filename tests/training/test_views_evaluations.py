@@ -54,7 +54,7 @@ EVALUATE = "/projects/taste/versions/1/evaluate/"
 def test_a_manager_starts_one_from_a_versions_page(as_, manager, project, serving, newer) -> None:
     builders.make_prompt(project, split="heldout")
     page = page_of(as_(manager), newer.get_absolute_url())
-    assert EVALUATE in page and f'<option value="{serving.pk}" selected' in page
+    assert f'action="{EVALUATE}"' in page and f'<option value="{serving.pk}" selected' in page
     answer = as_(manager).post(EVALUATE, {"opponent": serving.pk, "prompts": 20, "best_of": 1, "promotes": "on"})
     evaluation = Evaluation.objects.get()
     assert answer.url == evaluation.get_absolute_url() == "/projects/taste/evaluations/1/"
@@ -82,6 +82,7 @@ def test_what_is_wrong_comes_back_with_what_was_typed(as_, manager, project, ser
     answer = as_(manager).post(EVALUATE, sent)
     page = answer.content.decode()
     assert answer.status_code == 422 and "Nothing was started" in page and words in page
+    assert 'role="alert" tabindex="-1" autofocus' in page  # it is far down the page
     assert f'value="{sent["prompts"]}"' in page and not Evaluation.objects.exists()
 
 
