@@ -287,6 +287,8 @@ def test_the_playground_streams_and_makes_a_comparison(page, sign_in, owner, rou
     sign_in(page, owner)
     page.goto("/projects/taste/playground/")
     no_violations(page)
+    for label in ("Version", "Beside it", "System prompt"):
+        assert page.get_by_label(label, exact=True).bounding_box()["width"] > 400  # a model's name is long
     page.get_by_label("Your message").fill("Why?")
     page.get_by_label("Beside it").select_option(label="v0: tiny")
     page.get_by_role("button", name="Ask").click()

@@ -49,10 +49,11 @@ def answered(project, serving, other, by, **fields) -> Tryout:
 def test_a_question_becomes_a_row_that_a_worker_answers(as_manager, project, serving, other):
     from django_tasks_db.models import DBTaskResult
 
-    answer = as_manager.post(URL, asked(serving, other, system="Be brief.", seed="5"))
+    answer = as_manager.post(URL, asked(serving, other, system="Be brief.\r\nBe kind.", seed="5"))
     tryout = Tryout.objects.get()
     assert answer.url == f"{URL}{tryout.pk}/" and tryout.seed == 5 and tryout.second == other
-    assert tryout.messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
+    system = {"role": "system", "content": "Be brief.\nBe kind."}
+    assert tryout.messages == [system, {"role": "user", "content": "Why is the sky blue?"}]
     task = DBTaskResult.objects.get()
     assert task.task_path == "training.tasks.answer_tryout" and task.priority == 25
     page = as_manager.get(answer.url).content.decode()

@@ -53,11 +53,11 @@ class PlaygroundForm(WithErrorsAtTheFields, forms.ModelForm):
             if not answer.strip():
                 self.add_error("follows", "There is no answer on that side to go on from.")
             earlier = [*self.before.messages, {"role": "assistant", "content": answer}]
-        elif cleaned.get("system", "").strip():
-            earlier = [{"role": "system", "content": cleaned["system"]}]
+        elif system := cleaned.get("system", ""):
+            earlier = [{"role": "system", "content": system.replace("\r\n", "\n")}]
         if len(earlier) >= MOST_TURNS:
             self.add_error("follows", f"A conversation here has at most {MOST_TURNS} messages. Begin a new one.")
-        cleaned["messages"] = [*earlier, {"role": "user", "content": cleaned.get("text", "")}]
+        cleaned["messages"] = [*earlier, {"role": "user", "content": cleaned.get("text", "").replace("\r\n", "\n")}]
         return cleaned
 
     @property
