@@ -37,6 +37,7 @@ def test_the_page_shows_them_and_nothing_runs(as_owner, run):
     assert 'id="samples"' not in page
     add_samples(run, 901, 0, "<script>alert(1)</script>", "No.")
     assert "The next answers come half-way." in as_owner.get(URL).content.decode()
+    assert "in the precision of the training" in as_owner.get(URL).content.decode()
     add_samples(run, 909, 24, "Better & better", "No.")
     page = as_owner.get(URL).content.decode()
     assert "<script>alert" not in page and "&lt;" in page and "Question 1?" in page and "Step 24" in page
