@@ -88,6 +88,11 @@ def wait_until(page: Page, condition, what: str) -> None:
     raise AssertionError(f"not within 15 seconds: {what}")
 
 
+def settled(page: Page) -> None:
+    """Until the pair on screen takes keys and clicks: one that has only just come takes none for up to half a second."""
+    wait_until(page, lambda: page.evaluate("performance.now() - Prefloop.screen.shownAt") > 550, "the pair has settled")
+
+
 def wait_for_prefetch(page: Page) -> None:
     """Until the pair after the one on screen is leased and its reply has been read."""
     wait_until(page, lambda: Assignment.objects.filter(state="leased").count() >= 2, "the next pair is fetched ahead")

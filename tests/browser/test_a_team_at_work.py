@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from annotate.models import Assignment, Comparison, Judgement
-from tests.browser.conftest import WIDE, wait_until
+from tests.browser.conftest import WIDE, settled, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -41,7 +41,7 @@ def answer(page: Page, outcome: str) -> None:
     """The key of the side on which this answer stands for them."""
     assignment = Assignment.objects.get(pk=page.locator("#pair").get_attribute("data-assignment"))
     count = Judgement.objects.count()
-    page.wait_for_timeout(350)  # a pair that has just come takes no key
+    settled(page)
     page.keyboard.press("1" if (outcome == "first") != assignment.swapped else "2")
     wait_until(page, lambda: Judgement.objects.count() > count, f"{outcome} is stored")
 

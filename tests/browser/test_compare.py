@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from annotate.models import Assignment, Judgement
 from annotate.models.assignment import AssignmentState
-from tests.browser.conftest import PHONE, WIDE, wait_for_prefetch, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_for_prefetch, wait_until
 from tests.builders import make_comparison
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
@@ -24,7 +24,7 @@ def at_work(page, sign_in, annotator, project):
 
 def shows(page, prompt: str) -> None:
     expect(page.locator(".prompt-body")).to_contain_text(prompt)
-    page.wait_for_timeout(300)  # a pair that has just come takes no key for a quarter of a second
+    settled(page)
 
 
 def judged() -> list[str]:

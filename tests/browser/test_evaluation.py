@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from annotate.models import Judgement
 from annotate.models.prompt import Split
-from tests.browser.conftest import PHONE, WIDE, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_until
 from tests.builders import make_member, make_prompt, make_version
 from tests.training.judges import judge_all
 from tests.training.rows import add_evaluation_pair, make_evaluation, make_trained
@@ -39,7 +39,7 @@ def judge_in_the_browser(page: Page, already: int) -> None:
     for number in range(already + 1, already + 5):
         left = page.locator(".answer-a [data-rendered]")
         expect(left).to_contain_text("answer")
-        page.wait_for_timeout(350)  # a pair that has only just come takes no answer
+        settled(page)
         page.keyboard.press("1" if "good" in left.inner_text() else "2")
         wait_until(page, lambda count=number: Judgement.objects.count() >= count, "the judgement is stored")
     expect(page.get_by_text("Nothing to compare just now")).to_be_visible()

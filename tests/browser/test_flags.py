@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from annotate.models import Judgement, Project
-from tests.browser.conftest import PHONE, WIDE, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -14,7 +14,7 @@ def at_work(page, sign_in, annotator, project):
     Project.objects.update(flags=["unsafe", "wrong, language", "cut off"], grades=4)
     sign_in(page, annotator)
     page.goto(f"/projects/{project.slug}/compare/")
-    page.wait_for_timeout(400)
+    settled(page)
     return page
 
 

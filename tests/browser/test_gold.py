@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from annotate.gold.known_answers import mark_gold
 from annotate.models import Comparison, GoldAnswer, Project
-from tests.browser.conftest import PHONE, WIDE, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -48,7 +48,7 @@ def test_marking_answering_and_being_told(page, context, sign_in, manager, annot
     page.goto("/projects/taste/compare/")
     expect(page.get_by_text("Question 1?")).to_be_visible()
     wrong = "b" if page.locator(".answer-a").inner_text().count("red apples") else "a"
-    page.wait_for_timeout(400)
+    settled(page)
     page.keyboard.press("ArrowRight" if wrong == "b" else "ArrowLeft")
     strip = page.locator("#feedback")
     expect(strip).to_contain_text("Red apples are sweeter.")

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from annotate.models import Judgement, Project
-from tests.browser.conftest import PHONE, wait_until
+from tests.browser.conftest import PHONE, settled, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -14,7 +14,7 @@ def at_work(page, sign_in, annotator, project):
     Project.objects.update(grades=8)
     sign_in(page, annotator)
     page.goto(f"/projects/{project.slug}/compare/")
-    page.wait_for_timeout(400)
+    settled(page)
     return page
 
 
@@ -27,11 +27,11 @@ def test_number_keys_go_across_the_row_and_undo_tells_what_was_said(at_work):
     page = at_work
     for number, (key, value) in enumerate([("1", "a4"), ("5", "b1"), ("7", "b3")], start=1):
         expect(page.locator(".prompt-body")).to_contain_text(f"Question {number - 1}?")
-        page.wait_for_timeout(350)
+        settled(page)
         page.keyboard.press(key)
         wait_until(page, lambda count=number: Judgement.objects.count() >= count, "the judgement is stored")
         assert clicked(Judgement.objects.latest("pk")) == value
-    page.wait_for_timeout(350)
+    settled(page)
     page.keyboard.press("ArrowLeft")  # says nothing on a graded scale
     page.keyboard.press("u")
     expect(page.locator("#said")).to_have_text("Taken back: B better")

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from annotate.models import Judgement, Membership
 from annotate.projects.guidelines import save_guidelines
-from tests.browser.conftest import PHONE, WIDE, wait_for_prefetch, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_for_prefetch, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -24,7 +24,7 @@ def test_news_of_the_guidelines_reach_a_page_that_stays_open(page, sign_in, proj
     save_guidelines(project=project, text="Prefer what is **true** and short.", by=owner)
     wait_for_prefetch(page)
     for _ in range(3):  # the pair that was fetched before does not know yet
-        page.wait_for_timeout(400)
+        settled(page)
         page.keyboard.press("1")
     expect(news).to_contain_text("The guidelines have changed since you read them.")
     page.keyboard.press("g")
@@ -32,7 +32,7 @@ def test_news_of_the_guidelines_reach_a_page_that_stays_open(page, sign_in, proj
     expect(news).to_be_hidden()
     page.keyboard.press("Escape")
     count = Judgement.objects.count()
-    page.wait_for_timeout(400)
+    settled(page)
     page.keyboard.press("1")
     wait_until(page, lambda: Judgement.objects.count() > count, "one more")
     assert Judgement.objects.latest("pk").guidelines.number == 2

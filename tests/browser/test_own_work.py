@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from annotate.models import Judgement
-from tests.browser.conftest import PHONE, WIDE, wait_for_prefetch, wait_until
+from tests.browser.conftest import PHONE, WIDE, settled, wait_for_prefetch, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -77,7 +77,7 @@ def test_a_break_is_suggested_after_the_time_one_has_set_and_can_be_turned_off(p
 def test_axe_has_nothing_to_say(at_work, no_violations, project, scheme, size):
     page = at_work
     judge_one(page)
-    page.wait_for_timeout(400)
+    settled(page)
     page.keyboard.press("s")
     page.keyboard.press("1")
     page.wait_for_load_state("networkidle")

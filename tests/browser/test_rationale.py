@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from annotate.models import Judgement
-from tests.browser.conftest import wait_for_prefetch, wait_until
+from tests.browser.conftest import settled, wait_for_prefetch, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -40,7 +40,7 @@ def test_a_strong_grade_waits_for_its_reason_and_then_both_are_sent(at_work, no_
     wait_until(page, lambda: Judgement.objects.exists(), "the judgement")
     judgement = Judgement.objects.get()
     assert (judgement.strength, judgement.rationale) == (2, "B invents a page.")
-    page.wait_for_timeout(300)
+    settled(page)
     page.keyboard.press("2")  # a weaker one needs none
     expect(page.locator(".prompt-body")).to_contain_text("Question 2?")
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import wait_for_prefetch
+from tests.browser.conftest import settled, wait_for_prefetch
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("four_comparisons")]
 
@@ -70,11 +70,11 @@ def test_the_next_pair_is_announced_and_has_the_focus(at_work):
     page = at_work
     live = page.locator("#live")
     assert (live.get_attribute("role"), live.get_attribute("aria-live")) == ("status", "polite")
-    page.wait_for_timeout(300)
+    settled(page)
     page.keyboard.press("1")
     expect(live).to_have_text("Saved. Next comparison.")
     expect(page.get_by_role("heading", name="Prompt")).to_be_focused()
-    page.wait_for_timeout(300)
+    settled(page)
     page.keyboard.press("u")
     expect(live).to_have_text("Your last answer, A is better, is taken back. Judge this pair again.")
     expect(page.locator("#content")).to_have_attribute("aria-busy", "false")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from annotate.models import Assignment, Judgement, SignInLink
 from annotate.people.sign_in import create_sign_in_link
 from annotate.queue.claims import claim_comparison
-from tests.browser.conftest import wait_for_prefetch, wait_until
+from tests.browser.conftest import settled, wait_for_prefetch, wait_until
 from tests.builders import make_member
 from tests.collecting.leases import assert_places_add_up, run_out
 
@@ -33,7 +33,7 @@ def tab(context, sign_in, annotator, project):
 
 def shows(page, number: int) -> None:
     expect(page.locator(".prompt-body")).to_contain_text(f"Question {number}?")
-    page.wait_for_timeout(300)  # a pair that has just come takes no key for a quarter of a second
+    settled(page)
 
 
 def answers() -> list[tuple[str, str]]:

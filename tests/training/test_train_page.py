@@ -223,13 +223,11 @@ def test_time_comes_from_runs_of_the_same_kind_and_else_from_the_machine(judged,
     machine()
     plan = plan_run(project=judged, order=Order())
     work = plan.estimate.tokens + (plan.estimate.tokens / 2 + 43) / 3  # two epochs, the reference once and the held-out pair
-    assert plan.estimate.seconds == pytest.approx(6 * 10**6 * work / (1e11 * 0.35), rel=0.1)
+    assert plan.estimate.seconds == pytest.approx(6 * 10**6 * work / 1e11, rel=0.1)
     run = make_run(judged, base, state="done")
     add_events(run)
     timed = plan_run(project=judged, order=Order()).estimate
-    assert (
-        timed.seconds == pytest.approx(plan.estimate.seconds * 1e11 * 0.35 / (6 * 10**6) / 900) and "run 1" in timed.seconds_from
-    )
+    assert timed.seconds == pytest.approx(plan.estimate.seconds * 1e11 / (6 * 10**6) / 900) and "run 1" in timed.seconds_from
     assert "run 1" not in plan_run(project=judged, order=Order(preset="lora")).estimate.seconds_from
 
 

@@ -6,19 +6,23 @@ from contextlib import contextmanager
 
 import torch
 
+from training.dpo import distributed
+
 _lock = threading.Lock()
 _kept: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None  # id of a weight → it, so that its id stays taken, and its cast
 
 
 @contextmanager
 def weights_cast_once() -> Iterator[None]:
-    """Within the block no weight may change, and each is cast when it is first asked for."""
+    """Within the block no weight may change, and each is cast when it is first asked for. Of several processes each has a part of
+    the weights, and whole ones are not kept.
+    """
     global _kept
-    _kept = {}
+    before, _kept = _kept, {} if distributed.count() == 1 else None
     try:
         yield
     finally:
-        _kept = None
+        _kept = before
 
 
 def cast(weight: torch.Tensor, compute: torch.dtype) -> torch.Tensor:

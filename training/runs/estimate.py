@@ -36,7 +36,9 @@ HOLES = 0.15  # between blocks of a CPU's heap, of what the layers keep: trainin
 RUNTIME = 192 * 1024**2  # kernels and buffers on a CPU: training/dpo/memory.py
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
-SHARE_OF_PEAK = 0.35  # of the matrix product's speed that training reaches, about
+# Of the speed of a float32 matrix product, about. High on a CPU: of what is counted, a prompt is computed once and not twice, bfloat16
+# may be taken, and oneDNN's products are faster than those that are measured.
+SHARE_OF_PEAK = {"cpu": 1.0, "cuda": 0.35}
 LOOKED_AT = 1_000  # of the newest completions
 SAMPLED = 300  # of those, that tell how many characters a token has
 GB = 1e9
@@ -112,6 +114,7 @@ def memory_of(
     """Bytes of one process at its peak, for micro-batches of `tokens`: the sum of `training/dpo/memory.py`."""
     trained = adapter_numbers(shape, config.lora_rank) if config.lora_rank else shape.parameters
     head = shape.vocabulary * shape.hidden
+    lanes = 2 if on_cpu and processes == 1 and config.threads != 1 else 1  # training/dpo/lanes.py
     fast = on_cpu and shape.family in FAST_FAMILIES and not config.lora_rank
     per_hidden, per_intermediate = (FAST_PER_HIDDEN, FAST_PER_INTERMEDIATE) if fast else (PER_HIDDEN, PER_INTERMEDIATE)
     layer = per_hidden * shape.hidden + PER_KEY * shape.keys + per_intermediate * shape.intermediate
@@ -119,13 +122,13 @@ def memory_of(
     activations = FLOAT * (shape.layers * kept + PER_HIDDEN_ONCE * shape.hidden) * tokens
     at_work = 2 * FLOAT * layer * tokens if config.checkpoint_activations else activations // shape.layers
     computing = round(activations * (1 + HOLES * on_cpu)) + max(
-        FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), at_work
+        lanes * FLOAT * (2 * min(TILE, tokens) * shape.vocabulary + (0 if config.lora_rank else 2 * head)), at_work
     )
     whole = FLOAT * (head + (shape.parameters - head) // shape.layers) if processes > 1 else 0
     weights, states = FLOAT * shape.parameters // processes, FLOAT * trained * STATES[config.optimizer] // processes
     held = weights + whole + states + RUNTIME * on_cpu
     gradients = FLOAT * trained // processes + whole
-    return held + (computing + gradients if accumulates else max(computing, 2 * gradients))
+    return held + (computing + gradients if accumulates or lanes > 1 else max(computing, 2 * gradients))
 
 
 def adapter_numbers(shape: Shape, rank: int) -> int:
@@ -188,7 +191,7 @@ def _seconds(
         return work / speed, f"from the {speed:,.0f} tokens a second of {run}"
     if machine is None or not parent.parameters:
         return None, ""
-    flops = machine.flops * SHARE_OF_PEAK * (processes if machine.device == "cuda" else 1)
+    flops = machine.flops * SHARE_OF_PEAK[machine.device] * (processes if machine.device == "cuda" else 1)
     return 6 * parent.parameters * work / flops, f"from the speed of {machine}; no run here has been timed yet"
 
 
