@@ -36,8 +36,8 @@ HOLES = 0.15  # between blocks of a CPU's heap, of what the layers keep: trainin
 RUNTIME = 192 * 1024**2  # kernels and buffers on a CPU: training/dpo/memory.py
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
-# Of the speed of a float32 matrix product, about. High on a CPU: of what is counted, a prompt is computed once and not twice, bfloat16
-# may be taken, and oneDNN's products are faster than those that are measured.
+# Of the speed of a float32 matrix product, about. High on a CPU: of what is counted, a prompt is computed once and not twice,
+# bfloat16 may be taken, and oneDNN's products are faster than those that are measured.
 SHARE_OF_PEAK = {"cpu": 1.0, "cuda": 0.35}
 LOOKED_AT = 1_000  # of the newest completions
 SAMPLED = 300  # of those, that tell how many characters a token has
