@@ -1,5 +1,6 @@
 """Layers in fewer passes over memory: the model's own numbers and gradients, and nothing but packs goes through them."""
 
+import copy
 import gc
 import weakref
 from collections.abc import Iterator
@@ -115,11 +116,17 @@ def test_what_is_not_known_stays_as_it_is() -> None:
 def test_rows_that_are_no_pack_go_by_the_models_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made(FAMILIES["llama"])
     ids = torch.tensor([[5, 6, 7, 8]])
-    expected = model(input_ids=ids).logits
+    expected, rough_N2 = model(input_ids=ids).logits, served_in_bfloat16(model)
     speed_up_layers(model)
     monkeypatch.setattr(FewerPasses, "of_pack", lambda *a: pytest.fail("not a pack"))
     assert torch.equal(model(input_ids=ids).logits, expected)
+    assert torch.equal(served_in_bfloat16(model), rough_N2)
     assert model.generate(ids, max_new_tokens=3, do_sample=False, pad_token_id=0).shape == (1, 7)
+
+
+def served_in_bfloat16(model: Any) -> torch.Tensor:
+    """Scores of a pack under rounded weights, with sums in bfloat16 throughout."""
+    return Scorer(copy.deepcopy(model).bfloat16(), Precision(CPU, torch.float32), PACKED).score(MIXED)
 
 
 def test_each_function_has_the_gradient_of_what_it_computes() -> None:

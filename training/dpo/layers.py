@@ -38,7 +38,9 @@ def is_plain(layer: Any) -> bool:
 
 
 class FewerPasses:
-    """A layer's own class with another forward pass, (1, T, D) → (1, T, D), for packs on the CPU; all else goes its own way."""
+    """A layer's own class with another forward pass, (1, T, D) → (1, T, D), for packs on the CPU whose sums are in float32 at
+    least; all else goes its own way.
+    """
 
     self_attn: Any
     mlp: Any
@@ -47,7 +49,8 @@ class FewerPasses:
 
     def forward(self, hidden_states: torch.Tensor, **given: Any) -> torch.Tensor:
         layout: Layout | None = given.get("layout")
-        if layout is None or given["attention_mask"] is not None or hidden_states.device.type != "cpu":
+        known = hidden_states.device.type == "cpu" and hidden_states.dtype in (torch.float32, torch.float64)
+        if layout is None or given["attention_mask"] is not None or not known:
             return super().forward(hidden_states, **given)  # type: ignore[misc]
         compute = computed_in(hidden_states)
         with torch.autocast("cpu", enabled=False):
