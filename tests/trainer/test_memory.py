@@ -67,18 +67,19 @@ def long_row(number: int) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("checkpointed", [False, True])
-def test_the_estimate_is_what_the_run_takes(tmp_path: Path, checkpointed: bool) -> None:
+@pytest.mark.parametrize("checkpointed, threads", [(False, 1), (True, 1), (False, 2)])
+def test_the_estimate_is_what_the_run_takes(tmp_path: Path, checkpointed: bool, threads: int) -> None:
     """Within a fifth where nothing else runs; a quarter is allowed here, for the C library keeps what it likes."""
     settings = make_config(
         make_mid_size(tmp_path / "mid"), tmp_path, heldout=0, max_steps=2, batch_pairs=6 if checkpointed else 3,
-        micro_batch_tokens=1800 if checkpointed else 900, checkpoint_activations=checkpointed,
+        micro_batch_tokens=1800 if checkpointed else 900, checkpoint_activations=checkpointed, threads=threads,
     )  # fmt: skip
     write_rows(Path(settings["train"]), [long_row(number) for number in range(6)])
     (tmp_path / "config.json").write_text(json.dumps(settings))
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "config.json")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=True)
+    assert of_kind(Path(settings["output"]), "start")[0]["lanes"] == threads
     told = of_kind(Path(settings["output"]), "start")[0]["memory_estimate_bytes"]
     measured = int(said.stdout.split()[-1])
     assert told["weights"] == told["gradients"] == told["optimizer"] / 2

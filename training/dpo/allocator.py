@@ -14,12 +14,14 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# Blocks of any size come from the heap, which never shrinks. Without the last one nothing fits where it was: the alignment that
-# torch asks for cuts slivers off its blocks, and the cache of small blocks keeps them, each between two that could be one.
+# Blocks of any size come from the heap, which never shrinks, and threads share one. Without the third nothing fits where it was:
+# the alignment that torch asks for cuts slivers off its blocks, and the cache of small blocks keeps them, each between two that
+# could be one.
 TUNABLES = {
     "glibc.malloc.mmap_max": 0,
     "glibc.malloc.trim_threshold": 2**40,
     "glibc.malloc.tcache_count": 0,
+    "glibc.malloc.arena_max": 1,
 }
 
 
