@@ -13,12 +13,15 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2
 
 from training.dpo import attention_cpu, products
 from training.dpo.attention_cpu import Block, PackAttention, blocks_of
+from training.dpo.config import Config
 from training.dpo.layers import AddedGated, AddedProduct, FewerPasses, NormedProducts, Rotated, speed_up_layers
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
+from training.dpo.lora import adapters_off, with_adapters
 from training.dpo.packing import Span
 from training.dpo.products import product
 
 from .test_packing import MIXED, SMALL, exact_norms
+from .test_training import Build
 
 CPU = torch.device("cpu")
 PACKED = ForwardPath(packed=True, budget=10_000)
@@ -48,7 +51,7 @@ def scores_and_gradients(model: Any, precision: Precision) -> tuple[torch.Tensor
     model.zero_grad(set_to_none=True)
     scores_N2 = Scorer(model, precision, PACKED).logprobs(MIXED)
     torch.nn.functional.softplus(scores_N2[:, 1] - scores_N2[:, 0]).sum().backward()
-    return scores_N2.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    return scores_N2.detach(), torch.cat([each.grad.flatten() for each in model.parameters() if each.requires_grad])
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -64,6 +67,34 @@ def test_the_models_own_numbers_and_gradients(family: str) -> None:
     fast_N2, fast_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
     assert (fast_N2 - own_N2).abs().max() < 1e-10
     assert difference(fast_gradients, own_gradients) < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own call
+@pytest.mark.parametrize("targets", ["all-linear", "q_proj, down_proj"])
+def test_adapters_are_known(targets: str, config: Build) -> None:
+    settings = Config.from_dict(config(lora_rank=3, lora_alpha=5.0, lora_targets=targets))
+    model = with_adapters(exact_norms(made(FAMILIES["llama with biases"])), settings).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, dtype=parameter.dtype)  # up starts as 0
+    exact = Precision(CPU, torch.float64)
+    with adapters_off(model), torch.no_grad():
+        without_N2 = Scorer(model, exact, PACKED).logprobs(MIXED)
+    own_N2, own_gradients = scores_and_gradients(model, exact)
+    speed_up_layers(model)
+    assert len(known(model)) == SMALL["num_hidden_layers"]
+    fast_N2, fast_gradients = scores_and_gradients(model, exact)
+    assert (fast_N2 - own_N2).abs().max() < 1e-10 and difference(fast_gradients, own_gradients) < 1e-10
+    with adapters_off(model), torch.no_grad():
+        assert (Scorer(model, exact, PACKED).logprobs(MIXED) - without_N2).abs().max() < 1e-10
+    assert (fast_N2 - without_N2).abs().max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_weight_decomposed_adapters_are_not(config: Build) -> None:
+    model = with_adapters(made(FAMILIES["llama"]), Config.from_dict(config(lora_rank=3, dora=True)))
+    speed_up_layers(model)
+    assert not known(model)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,12 +134,12 @@ def test_frozen_weights_get_no_gradient() -> None:
 
 
 def test_what_is_not_known_stays_as_it_is() -> None:
-    """Layers with a norm of queries, with a window, with adapters or with another gate."""
+    """Layers with a norm of queries, with a window, with something else in the place of a product, with another gate."""
     windowed = made(MistralConfig(**SMALL, sliding_window=8))
-    adapted = made(FAMILIES["llama"])
-    for layer in adapted.model.layers:
-        layer.self_attn.q_proj = torch.nn.Sequential(layer.self_attn.q_proj)  # as PEFT puts something else in its place
-    for model in (made(Qwen3Config(**SMALL, head_dim=8)), windowed, adapted, made(LlamaConfig(**SMALL, hidden_act="gelu"))):
+    other = made(FAMILIES["llama"])
+    for layer in other.model.layers:
+        layer.self_attn.q_proj = torch.nn.Sequential(layer.self_attn.q_proj)
+    for model in (made(Qwen3Config(**SMALL, head_dim=8)), windowed, other, made(LlamaConfig(**SMALL, hidden_act="gelu"))):
         speed_up_layers(model)
         assert not known(model)
 
@@ -139,10 +170,17 @@ def test_each_function_has_the_gradient_of_what_it_computes() -> None:
     x, gain, first, second = random(5, 6), random(6), random(4, 6), random(3, 6)
     biases = random(4), random(3)
     check = torch.autograd.gradcheck
-    weights = first, biases[0], second, None
-    assert check(lambda *given: NormedProducts.apply(*given[:2], 1e-5, compute, *given[2:]), (x, gain, *weights))
-    assert check(lambda *given: AddedProduct.apply(*given, compute), (x, random(5, 4), random(6, 4), random(6)))
-    assert check(lambda *given: AddedGated.apply(*given, compute), (x, random(5, 4), random(5, 4), random(6, 4), random(6)))
+    plain, adapted = (first, biases[0], None, None), (second, None, random(2, 6), random(3, 2))
+
+    def normed(*given: Any) -> Any:
+        return NormedProducts.apply(*given[:2], 1e-5, compute, *given[2:6], 0.0, *given[6:], 0.7)
+
+    assert check(normed, (x, gain, *plain, *adapted))
+    last = random(6, 4), random(6), random(2, 4), random(6, 2)
+    for parts in (last, (*last[:2], None, None)):
+        assert check(lambda *given: AddedProduct.apply(*given[:2], compute, *given[2:], 0.7), (x, random(5, 4), *parts))
+        gated = x, random(5, 4), random(5, 4)
+        assert check(lambda *given: AddedGated.apply(*given[:3], compute, *given[3:], 0.7), (*gated, *parts))
     angles = torch.randn(5, 8, dtype=torch.float64)  # whose halves differ, which no model's do
     assert check(lambda heads: Rotated.apply(heads, angles.cos(), angles.sin()), (random(1, 2, 5, 8),))
     heads = random(1, 4, 7, 8), random(1, 2, 7, 8), random(1, 2, 7, 8)

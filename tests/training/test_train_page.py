@@ -153,8 +153,8 @@ def test_memory_of_layers_that_the_trainer_has_itself():
     more = [memory_of(fast, config_of(), tokens=tokens, on_cpu=True) for tokens in (100, 101)]
     assert more[1] - more[0] == pytest.approx(4 * 84 * (1.15 + 0.5), abs=2)
     assert memory_of(fast, config_of(), tokens=100) == memory_of(SHAPE, config_of(), tokens=100)
-    lora = config_of(preset="lora")
-    assert memory_of(fast, lora, tokens=100, on_cpu=True) == memory_of(SHAPE, lora, tokens=100, on_cpu=True)
+    dora = config_of(preset="lora", dora=True)
+    assert memory_of(fast, dora, tokens=100, on_cpu=True) == memory_of(SHAPE, dora, tokens=100, on_cpu=True)
 
 
 @pytest.mark.torch

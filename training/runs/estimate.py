@@ -6,7 +6,7 @@ refuses what does not fit; this is the same sum with what the layers keep taken 
     floats kept per token = layers · (8 · hidden + 2 · keys + 4 · intermediate) + 3 · hidden
 
 fitted to `training.dpo.memory.tokens_keep` of six Llamas of 2 to 5 layers, packed or plain, float32: all within 2 %. Where the
-trainer has layers of its own (`training/dpo/layers.py`: all weights, on a CPU) each keeps 4 · hidden + 2 · keys +
+trainer has layers of its own (`training/dpo/layers.py`: on a CPU, not with DoRA) each keeps 4 · hidden + 2 · keys +
 2 · intermediate, within 3 %.
 """
 
@@ -115,7 +115,7 @@ def memory_of(
     trained = adapter_numbers(shape, config.lora_rank) if config.lora_rank else shape.parameters
     head = shape.vocabulary * shape.hidden
     lanes = 2 if on_cpu and processes == 1 and config.threads != 1 else 1  # training/dpo/lanes.py
-    fast = on_cpu and shape.family in FAST_FAMILIES and not config.lora_rank
+    fast = on_cpu and shape.family in FAST_FAMILIES and not config.dora
     per_hidden, per_intermediate = (FAST_PER_HIDDEN, FAST_PER_INTERMEDIATE) if fast else (PER_HIDDEN, PER_INTERMEDIATE)
     layer = per_hidden * shape.hidden + PER_KEY * shape.keys + per_intermediate * shape.intermediate
     kept = shape.hidden if config.checkpoint_activations else layer  # of a layer; the rest is then computed again, one at a time
