@@ -90,6 +90,7 @@ def wait_until(page: Page, condition, what: str) -> None:
 
 def settled(page: Page) -> None:
     """Until the pair on screen takes keys and clicks: one that has only just come takes none for up to half a second."""
+    page.wait_for_timeout(300)  # a reply that is on its way may draw it anew
     wait_until(page, lambda: page.evaluate("performance.now() - Prefloop.screen.shownAt") > 550, "the pair has settled")
 
 

@@ -22,6 +22,8 @@ from training.dpo.attention_cpu import PackAttention, computed_in
 from training.dpo.casts import cast
 from training.dpo.products import product
 
+SUMS_IN = (torch.float32, torch.float64)  # what is added up from layer to layer; in bfloat16 norms need a float32 of their own
+
 
 def speed_up_layers(model: Any) -> None:
     """From now on packed rows go through those layers of `model` that are known by `FewerPasses`."""
@@ -62,7 +64,7 @@ class FewerPasses:
 
     def forward(self, hidden_states: torch.Tensor, **given: Any) -> torch.Tensor:
         layout: Layout | None = given.get("layout")
-        known = hidden_states.device.type == "cpu" and hidden_states.dtype in (torch.float32, torch.float64)
+        known = hidden_states.device.type == "cpu" and hidden_states.dtype in SUMS_IN
         if layout is None or given["attention_mask"] is not None or not known:
             return super().forward(hidden_states, **given)  # type: ignore[misc]
         compute = computed_in(hidden_states)
