@@ -17,7 +17,6 @@ NEVER_TWICE = {
     "test_interrupted_generation.py",
     "test_resume.py",
     "test_round_trips.py",
-    "test_two_tabs.py",
 }
 
 
