@@ -121,8 +121,9 @@ def test_runs_with_lanes_are_bit_identical_and_learn_what_others_learn(config: B
     from safetensors.torch import load_file
 
     settings = [config(name, threads=threads) for name, threads in (("a", 2), ("b", 2), ("one", 1))]
-    a, b, one = (load_file(train_here(each) / "model" / "model.safetensors") for each in settings)
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    settings += [config("again", threads=2, checkpoint_activations=True)]  # layers are computed again in their lane's thread
+    a, b, one, again = (load_file(train_here(each) / "model" / "model.safetensors") for each in settings)
+    assert all(torch.equal(a[name], b[name]) and torch.equal(a[name], again[name]) for name in a)
     assert max((a[name] - one[name]).abs().max().item() for name in a) < 1e-4
 
 

@@ -24,7 +24,6 @@ TUNABLES = {
     "glibc.malloc.arena_max": 1,
 }
 
-
 # oneDNN compiles a kernel for each shape of product, some 0.6 MB, and keeps 1,024 of them; torch keeps as many of its own. So
 # many are more than a step needs, and memory does not grow with each new length of a row.
 KEPT_KERNELS = 256
@@ -32,8 +31,8 @@ KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
 def begin_again_with_kept_memory() -> None:
-    """Become the same program with these settings: the process and its number stay. Once; and nothing where there is no glibc, or
-    where somebody has set it up.
+    """Bound the caches of kernels, and become the same program with glibc's settings: the process and its number stay. Once;
+    where there is no glibc, or somebody has set it up, the caches are all.
     """
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, str(KEPT_KERNELS))
