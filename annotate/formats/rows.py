@@ -6,7 +6,6 @@ A bad line never stops a file. It becomes a `BadRow` that says where, what, and 
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -15,8 +14,6 @@ from ..models.judgement import Outcome
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, half a surrogate pair
-SHOWS_NOTHING = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories: controls, zero-width characters, spaces
-BLANK = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}  # of other ones
 BOM = b"\xef\xbb\xbf"
 NOT_UTF_8, SAVE_AS_UTF_8 = "Not UTF-8 text", "Save the file as UTF-8."
 
@@ -138,16 +135,9 @@ def check_text(value: Any, what: str) -> str:
         raise Unreadable(f"{what} is not a text.", "Write it in quotes; pictures and other parts are not supported.")
     if not value.strip():
         raise Unreadable(f"{what} is empty.", "Fill it in or delete the line.")
-    if not shows(value):
-        raise Unreadable(f"{what} is empty: it holds only characters that cannot be seen.", "Fill it in or delete the line.")
     if UNSTORABLE.search(value):
         raise Unreadable(f"{what} holds a character that cannot be stored (NUL or half a surrogate pair).", "Remove it.")
     return value
-
-
-def shows(text: str) -> bool:
-    """Whether a reader sees anything of it."""
-    return any(unicodedata.category(sign) not in SHOWS_NOTHING and sign not in BLANK for sign in text)
 
 
 def each(

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from annotate.consensus.triples import settle
 from annotate.formats import prompts, rows, trl
-from annotate.formats.rows import BadRow, PreferenceRow
+from annotate.formats.rows import BadRow, PreferenceRow, check_text
 from annotate.judging.judgements import record_judgement
 from annotate.models import Assignment
 from annotate.queue.claims import claim_comparison
@@ -119,7 +119,6 @@ BAD_TRIPLES = [
     ({**GOOD, "rejected": [*GOOD["rejected"], *GOOD["rejected"]]}, "rejected is not one assistant message"),
     ({**GOOD, "rejected": USER}, "rejected is not one assistant message"),
     ({**GOOD, "chosen": [{"role": "assistant", "content": " "}]}, "chosen is empty"),
-    ({**GOOD, "chosen": [{"role": "assistant", "content": "\u200b\ufeff \u2060"}]}, "chosen is empty: it holds only characters"),
     ({**GOOD, "chosen": [{"role": "assistant"}]}, "chosen is not a text"),
     ({**GOOD, "prompt": [*USER, *GOOD["chosen"]]}, "does not end with the user's message"),
     ({**GOOD, "margin": "2"}, "margin is not a number"),
@@ -180,7 +179,6 @@ BAD_PROMPTS = [
     ("[" * 100_000, "Not JSON that can be read"),
     ({}, "There is no prompt"),
     ({"prompt": " \n"}, "prompt is empty"),
-    ({"prompt": "\u200b\u3164\ufe0f"}, "prompt is empty: it holds only characters that cannot be seen"),
     ({"prompt": None}, "prompt is not a list of messages"),
     ({"messages": []}, "messages is not a list of messages"),
     ({"messages": ["Q"]}, "Message 1 of messages lacks a role or content"),
@@ -283,3 +281,8 @@ def test_prompts_as_an_array_and_as_parquet():
         pyarrow.Table.from_pylist([{"messages": None, "prompt": "One?"}, {"messages": USER, "prompt": None}]), stream
     )
     assert texts_of(stream.getvalue()) == [["One?"], ["Q"]]
+
+
+def test_an_answer_that_shows_nothing_is_an_answer():
+    """Five of AlpacaEval's battles were lost by a model that said a zero-width space alone: leaving them out would flatter it."""
+    assert check_text("\u200b", "output_2") == "\u200b"

@@ -13,19 +13,19 @@ from annotate.consensus.triples import Triple
 from annotate.data.exports import write_rows
 from annotate.data.import_previews import preview_import
 from annotate.formats.registry import JUDGEMENT_WRITERS, READERS, TRIPLE_WRITERS, detect, read
-from annotate.formats.rows import BadRow, PreferenceRow, shows
+from annotate.formats.rows import BadRow, PreferenceRow
 from annotate.models.judgement import Outcome
 from annotate.models.prompt import Split
 
 OFTEN = settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-# What can be stored (annotate.formats.rows.check_text): anything that shows something, without NUL and half surrogate pairs.
+# What can be stored (annotate.formats.rows.check_text): anything that says something, without NUL and half surrogate pairs.
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 WORDS = st.one_of(
     st.text(CHARACTERS, min_size=1, max_size=40),
     st.sampled_from(
         ["😀 👩‍👩‍👧", " leading", "trailing \n", "a\r\nb\rc\u2028d", '"quotes", \\ and ,', "\ufeffmark", "ⅷ\n" * 33_000]
     ),
-).filter(shows)  # fmt: skip
+).filter(str.strip)  # fmt: skip
 GRADED = st.sampled_from([(2, 1), (4, 1), (4, 2), *((6, n) for n in (1, 2, 3)), *((8, n) for n in (1, 2, 3, 4))])
 
 
