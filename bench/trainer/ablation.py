@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.dpo import head, layers, products
+from training.dpo import head, kernels, layers, products
 from training.dpo.allocator import begin_again_with_kept_memory
 from training.dpo.casts import weights_cast_once
 from training.dpo.lanes import in_turn, lanes_for, side_by_side
@@ -159,6 +159,15 @@ def own_layers(model: Any, examples: list[Example], precision: Precision, budget
         layers.SUMS_IN = real
 
 
+def not_compiled(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
+    """Packed, with torch's operations between the products."""
+    real, kernels.have = kernels.have, lambda compute: False
+    try:
+        return packed(model, examples, precision, budget)
+    finally:
+        kernels.have = real
+
+
 def without_onednn(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, with float32 products by the library that torch takes for them."""
     real, products._by_onednn = products._by_onednn, lambda factor: False
@@ -200,6 +209,7 @@ VARIANTS: dict[str, Callable[..., tuple[float, int]]] = {
     "packed": packed,
     "… one micro-batch at once": one_at_once,
     "… layers as transformers has them": own_layers,
+    "… nothing compiled": not_compiled,
     "… float32 products by MKL": without_onednn,
     "… without prefix sharing": without_sharing,
     "… without tiles in the head": without_tiles,

@@ -3,7 +3,6 @@
 import copy
 import gc
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from training.dpo import attention_cpu, products
+from training.dpo import attention_cpu, kernels, products
 from training.dpo.attention_cpu import Block, PackAttention, blocks_of
 from training.dpo.config import Config
-from training.dpo.layers import AddedGated, AddedProduct, FewerPasses, NormedProducts, Rotated, speed_up_layers
+from training.dpo.layers import AddedGated, AddedProduct, FewerPasses, NormedProducts, speed_up_layers
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
 from training.dpo.lora import adapters_off, with_adapters
 from training.dpo.packing import Span
@@ -97,9 +96,12 @@ def test_weight_decomposed_adapters_are_not(config: Build) -> None:
     assert not known(model)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_float32(family: str) -> None:
+def test_in_float32(family: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As near to the truth as the model's own code is."""
+    if not compiled:
+        monkeypatch.setattr(kernels, "have", lambda compute: False)
     model = made(FAMILIES[family])
     own_N2, own_gradients = scores_and_gradients(model, Precision(CPU, torch.float32))
     speed_up_layers(model)
@@ -107,8 +109,14 @@ def test_in_float32(family: str) -> None:
     assert (fast_N2 - own_N2).abs().max() < 1e-3 and difference(fast_gradients, own_gradients) < 1e-5
 
 
-def test_under_autocast_it_is_no_further_from_the_truth_than_the_models_own_code() -> None:
-    model = made(FAMILIES["llama"])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("family", ["llama", "llama with biases"])
+def test_under_autocast_it_is_no_further_from_the_truth_than_the_models_own_code(
+    family: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(kernels, "have", lambda compute: False)
+    model = made(FAMILIES[family])
     true_N2, true_gradients = scores_and_gradients(model, Precision(CPU, torch.float32))
     own_N2, own_gradients = scores_and_gradients(model, Precision(CPU, torch.bfloat16))
     speed_up_layers(model)
@@ -181,21 +189,21 @@ def test_each_function_has_the_gradient_of_what_it_computes() -> None:
         assert check(lambda *given: AddedProduct.apply(*given[:2], compute, *given[2:], 0.7), (x, random(5, 4), *parts))
         gated = x, random(5, 4), random(5, 4)
         assert check(lambda *given: AddedGated.apply(*given[:3], compute, *given[3:], 0.7), (*gated, *parts))
-    angles = torch.randn(5, 8, dtype=torch.float64)  # whose halves differ, which no model's do
-    assert check(lambda heads: Rotated.apply(heads, angles.cos(), angles.sin()), (random(1, 2, 5, 8),))
-    heads = random(1, 4, 7, 8), random(1, 2, 7, 8), random(1, 2, 7, 8)
-    blocks = blocks_of([Span(0, 3, 2, 2)])
-    assert check(lambda *given: PackAttention.apply(*given, blocks, None, compute), heads)
+    angles = torch.randn(7, 8, dtype=torch.float64)  # whose halves differ, which no model's do
+    heads = random(7, 32), random(7, 16), random(7, 16)
+    rest = (Span(0, 3, 2, 2),), 8, None
+    assert check(lambda *given: PackAttention.apply(*given, (angles.cos(), angles.sin()), *rest), heads)
+    assert check(lambda *given: PackAttention.apply(*given, None, *rest), heads)
 
 
 def test_blocks_of_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert blocks_of([Span(0, 3, 2, 2), Span(7, 1, 1, 0)]) == [
+    assert blocks_of((Span(0, 3, 2, 2), Span(7, 1, 1, 0))) == [
         Block(slice(0, 5), (slice(0, 5),)),
         Block(slice(5, 7), (slice(0, 3), slice(5, 7))),
         Block(slice(7, 9), (slice(7, 9),)),
     ]
     monkeypatch.setattr(attention_cpu, "BLOCK", 2)
-    assert blocks_of([Span(0, 3, 1, 3)]) == [
+    assert blocks_of.__wrapped__((Span(0, 3, 1, 3),)) == [
         Block(slice(0, 2), (slice(0, 2),)),
         Block(slice(2, 4), (slice(0, 4),)),
         Block(slice(4, 6), (slice(0, 3), slice(4, 6))),
@@ -203,20 +211,19 @@ def test_blocks_of_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(attention_cpu, "BLOCK", 4)
+def blocks_of_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_cpu, "BLOCK", size)
     attention_cpu._later.cache_clear()
-    yield
-    attention_cpu._later.cache_clear()
+    attention_cpu.blocks_of.cache_clear()
 
 
-def test_long_rows_in_blocks_give_the_same(small_blocks: None) -> None:
+def test_long_rows_in_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: blocks_of_size(256, monkeypatch))
     model = exact_norms(made(FAMILIES["llama"]).double())
     speed_up_layers(model)
+    blocks_of_size(4, monkeypatch)
     cut_N2, cut_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
-    attention_cpu._later.cache_clear()
-    attention_cpu.BLOCK = 256
+    blocks_of_size(256, monkeypatch)
     whole_N2, whole_gradients = scores_and_gradients(model, Precision(CPU, torch.float64))
     assert (cut_N2 - whole_N2).abs().max() < 1e-10 and difference(cut_gradients, whole_gradients) < 1e-10
 

@@ -95,7 +95,7 @@ def test_who_sees_whom() -> None:
     seen = torch.tensor([[bool(mask.mask_mod(0, 0, torch.tensor(q), torch.tensor(k))) for k in range(11)] for q in range(11)])
     assert torch.equal(seen, expected)
     ours, theirs = made_heads(pack), made_heads(pack)
-    by_calls = attention_cpu.attend(*ours, attention_cpu.blocks_of(pack.spans), None)
+    by_calls = attention_cpu.attend(*ours, pack.spans, None)
     by_mask = F.scaled_dot_product_attention(*theirs, attn_mask=expected, enable_gqa=True).transpose(1, 2)
     assert torch.allclose(by_calls, by_mask, atol=1e-12)
     slope = torch.randn(by_mask.shape, dtype=torch.float64)
@@ -115,9 +115,9 @@ def test_attention_under_autocast_is_in_one_arithmetic() -> None:
     """Query and key may come in float32 (from a norm of their own) where the value is in bfloat16 already."""
     pack = make_pack(MIXED, CPU)
     query, key, value = made_heads(pack)
-    exact = attention_cpu.attend(query, key, value, attention_cpu.blocks_of(pack.spans), None)
+    exact = attention_cpu.attend(query, key, value, pack.spans, None)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = attention_cpu.attend(query.float(), key.float(), value.bfloat16(), attention_cpu.blocks_of(pack.spans), None)
+        rough = attention_cpu.attend(query.float(), key.float(), value.bfloat16(), pack.spans, None)
     assert rough.dtype == torch.bfloat16 and torch.allclose(rough.double(), exact, atol=0.02)
 
 
@@ -223,8 +223,8 @@ def test_a_sliding_window_takes_the_plain_path() -> None:
 
 
 def test_a_model_that_gives_other_numbers_takes_the_plain_path(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = attention_cpu._shares
-    monkeypatch.setattr(attention_cpu, "_shares", lambda *a: real(*a) * 1.001)
+    real = attention_cpu.PackAttention.apply
+    monkeypatch.setattr(attention_cpu.PackAttention, "apply", lambda *a: real(*a) * 1.001)
     path, reason = choose_path(model.float(), MIXED, CPU, 100)
     assert not path.packed and "differ by" in reason
     assert AGREEMENT == 1e-4
@@ -237,6 +237,6 @@ def test_flex_attention_gives_the_same(model: Any) -> None:
 
     pack = make_pack(MIXED, CPU)
     query, key, value = (each.detach().float() for each in made_heads(pack))
-    by_pair = attention_cpu.attend(query, key, value, attention_cpu.blocks_of(pack.spans), None)
+    by_pair = attention_cpu.attend(query, key, value, pack.spans, None)
     by_blocks = flex_attention(query, key, value, block_mask=block_mask(pack), enable_gqa=True)
     assert torch.allclose(by_pair.transpose(1, 2), by_blocks, atol=1e-5)

@@ -4,7 +4,7 @@ On the CPU a block of queries at a time (attention_cpu.py). On a GPU one FlexAtt
 block-sparse mask.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -29,14 +29,13 @@ class Layout:
     """What may see what in one pack, made once and used by every layer."""
 
     pack: Pack
-    blocks: Sequence[attention_cpu.Block] = ()  # on the CPU
     mask: Any = None  # on a GPU: FlexAttention's block mask
 
 
 def layout_of(pack: Pack) -> Layout:
     if pack.input_ids_T.device.type == "cuda":
         return Layout(pack, mask=block_mask(pack))
-    return Layout(pack, blocks=attention_cpu.blocks_of(pack.spans))
+    return Layout(pack)
 
 
 def packed_attention(
@@ -47,7 +46,7 @@ def packed_attention(
     if layout is None or attention_mask is not None or (strange := [name for name in NOT_DONE if asked.get(name) is not None]):
         raise CannotPack(f"its attention asks for {', '.join(strange)}" if layout else "its layers do not pass the layout on")
     if layout.mask is None:
-        return attention_cpu.attend(query, key, value, layout.blocks, scaling), None
+        return attention_cpu.attend(query, key, value, layout.pack.spans, scaling), None
     return _attend_by_mask(query, key, value, layout, scaling).transpose(1, 2).contiguous(), None
 
 

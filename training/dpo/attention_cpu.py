@@ -1,17 +1,18 @@
 """Attention within a pack on the CPU, a block of queries at a time, forward and backward.
 
-A block is at most 256 tokens of one answer (with its prompt, for the chosen one) and all they may see: so its softmax is whole,
-nothing is computed that is masked but a corner of the block itself, and what is held at any time grows with a row's length, not
-with its square. The backward pass makes each block's probabilities again.
+A block is some tokens of one answer (with its prompt, for the chosen one) and all they may see: so its softmax is whole, nothing
+is computed that is masked but a corner of the block itself, and what is held at any time grows with a row's length, not with its
+square. The backward pass makes each block's probabilities again. Compiled (kernels.py) where that can be; what is here for torch
+computes the same.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 
+from training.dpo import kernels, passes
 from training.dpo.packing import Span
 from training.dpo.products import product, products
 
@@ -30,7 +31,8 @@ class Block:
         return self.queries.stop - self.queries.start
 
 
-def blocks_of(spans: Sequence[Span]) -> list[Block]:
+@lru_cache(maxsize=8)
+def blocks_of(spans: tuple[Span, ...]) -> list[Block]:
     """Example: prompt 3, chosen 2, rejected 2 tokens → queries 0 to 5 with their keys; 5 to 7 with keys 0 to 3 and 5 to 7."""
     blocks = []
     for span in spans:
@@ -45,62 +47,77 @@ def blocks_of(spans: Sequence[Span]) -> list[Block]:
 
 
 class PackAttention(torch.autograd.Function):
-    """(1, H, T, D), (1, K, T, D), (1, K, T, D) → (1, T, H, D). Query head h looks at key head h // (H / K).
+    """Queries (T, H · D), keys and values (T, K · D), of one type → (T, H · D). Query head h looks at key head h // (H / K).
 
-    Scores and softmax are in float32 at least; probabilities meet values, and gradients each other, in `compute`. With P =
-    softmax(S), dS = P ∘ (dP − rowsum(P ∘ dP)).
+    Queries and keys are rotated by their positions first where cosines and sines of the angles, (T, D) each, are given: with
+    halves a and b to (a cos − b sin, b cos + a sin) (arXiv:2104.09864, equation 34). Scores and softmax are in float32 at least.
+    With P = softmax(S), dS = P ∘ (dP − rowsum(P ∘ dP)).
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: Sequence[Block], scale: float | None,
-        compute: torch.dtype,
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None,
+        spans: tuple[Span, ...], width: int, scale: float | None,
     ) -> torch.Tensor:  # fmt: skip
-        ctx.blocks, ctx.compute = blocks, compute
-        ctx.scale = query.shape[-1] ** -0.5 if scale is None else scale
-        ctx.save_for_backward(query, key, value)
-        query_KGTD, value_KTD = _scaled(query, key, ctx.scale), value[0].to(compute).contiguous()
-        groups, heads, tokens, width = query_KGTD.shape
-        output = query.new_empty(tokens, groups, heads, width, dtype=compute)
+        ctx.spans, ctx.width, ctx.scale = spans, width, width**-0.5 if scale is None else scale
+        if kernels.have(query.dtype):
+            made_TN, log_sum_TH = kernels.attention((query, key, value), angles, spans, width, ctx.scale)
+            ctx.save_for_backward(query, key, value, *(angles or (None, None)), log_sum_TH)
+            return made_TN
+        ctx.save_for_backward(query, key, value, *(angles or (None, None)), None)
+        query_KGTD, key_KTD, value_KTD = _heads(query, key, value, angles, width, ctx.scale)
+        groups, heads, tokens, _ = query_KGTD.shape
+        output = query.new_empty(tokens, groups, heads, width)
         output_KGTD = output.permute(1, 2, 0, 3)
-        for block in blocks:
-            shares_KMS = _shares(_rows(query_KGTD, block), _seen(key[0], block), block, compute)
+        for block in blocks_of(spans):
+            shares_KMS = _shares(_rows(query_KGTD, block), _seen(key_KTD, block), block, query.dtype)
             made_KMD = products(shares_KMS, _seen(value_KTD, block))
             output_KGTD[:, :, block.queries] = made_KMD.view(groups, heads, block.count, width)
-        return output.view(1, tokens, groups * heads, width)
+        return output.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
-        compute, exact = ctx.compute, torch.promote_types(ctx.compute, torch.float32)
-        query_KGTD = _scaled(query, key, ctx.scale)
-        groups, heads, tokens, width = query_KGTD.shape
-        given_KGTD = gradients[0].reshape(tokens, groups, heads, width).permute(1, 2, 0, 3).to(compute)
-        rough_KGTD, rough_KTD, value_KTD = query_KGTD.to(compute), key[0].to(compute), value[0].to(compute).contiguous()
-        to_query = query.new_empty(tokens, groups, heads, width, dtype=exact)
-        to_query_KGTD = to_query.permute(1, 2, 0, 3)
-        to_key, to_value = (key.new_zeros(groups, tokens, width, dtype=exact) for _ in range(2))
-        for block in ctx.blocks:
-            shares_KMS = _shares(_rows(query_KGTD, block), _seen(key[0], block), block, compute)
+        query, key, value, cos_TD, sin_TD, log_sum_TH = ctx.saved_tensors
+        angles = None if cos_TD is None else (cos_TD, sin_TD)
+        to_each = passes.beside_each_other(query, key, value)
+        if log_sum_TH is not None:
+            given = (query, key, value), angles, ctx.spans, ctx.width, ctx.scale
+            kernels.attention_back(gradients[0], *given, log_sum_TH, to_each)
+            return *to_each, None, None, None, None
+        query_KGTD, key_KTD, value_KTD = _heads(query, key, value, angles, ctx.width, ctx.scale)
+        compute, exact = query.dtype, query_KGTD.dtype
+        rough_KGTD, rough_KTD = query_KGTD.to(compute), key_KTD.to(compute)
+        given_KGTD = gradients[0].unflatten(1, (*rough_KGTD.shape[:2], ctx.width)).permute(1, 2, 0, 3)
+        to_query = torch.empty_like(query_KGTD)
+        to_key, to_value = (torch.zeros_like(rough_KTD, dtype=exact) for _ in range(2))
+        for block in blocks_of(ctx.spans):
+            shares_KMS = _shares(_rows(query_KGTD, block), _seen(key_KTD, block), block, compute)
             given_KMD = _rows(given_KGTD, block)
             by_shares = products(given_KMD, _seen(value_KTD, block).transpose(1, 2))
             by_scores = torch._softmax_backward_data(by_shares, shares_KMS, -1, compute)
             by_query = products(by_scores, _seen(rough_KTD, block))
-            torch.mul(by_query.view(groups, heads, block.count, width), ctx.scale, out=to_query_KGTD[:, :, block.queries])
+            torch.mul(by_query.unflatten(1, (-1, block.count)), ctx.scale, out=to_query[:, :, block.queries])
             _add(to_key, products(by_scores.transpose(1, 2), _rows(rough_KGTD, block)), block)
             _add(to_value, products(shares_KMS.transpose(1, 2), given_KMD), block)
-        shaped = to_query.view(tokens, groups * heads, width).transpose(0, 1)[None]
-        return shaped.to(query.dtype), to_key[None].to(key.dtype), to_value[None].to(value.dtype), None, None, None
+        if angles is not None:
+            back = cos_TD, -sin_TD.roll(sin_TD.shape[1] // 2, dims=1)
+            to_query, to_key = _rotated(to_query, *back), _rotated(to_key, *back)
+        for to, slope_HTD in zip(to_each, (to_query.flatten(0, 1), to_key, to_value), strict=True):
+            to.unflatten(1, (-1, ctx.width)).copy_(slope_HTD.transpose(0, 1))
+        return *to_each, None, None, None, None
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: Sequence[Block], scale: float | None
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: tuple[Span, ...], scale: float | None
 ) -> torch.Tensor:
-    """As `PackAttention`; under autocast in its arithmetic."""
-    compute = computed_in(query)
-    exact = torch.promote_types(query.dtype, torch.float32)
+    """(1, H, T, D), (1, K, T, D), (1, K, T, D) → (1, T, H, D), in the type that products of it are computed in. Queries and keys
+    that are more exact than values are taken as they are.
+    """
+    compute, width = computed_in(query), query.shape[-1]
+    common = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     with torch.autocast("cpu", enabled=False):
-        return PackAttention.apply(query.to(exact), key.to(exact), value, blocks, scale, compute)
+        rows = (each[0].transpose(0, 1).flatten(1).to(common) for each in (query, key, value))
+        return PackAttention.apply(*rows, None, spans, width, scale).unflatten(1, (-1, width))[None].to(compute)
 
 
 def computed_in(tensor: torch.Tensor) -> torch.dtype:
@@ -108,9 +125,25 @@ def computed_in(tensor: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else tensor.dtype
 
 
-def _scaled(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:
-    """The G query heads that share a key head, for each of those: (K, G, T, D)."""
-    return (query[0] * scale).unflatten(0, (key.shape[1], -1))
+def _heads(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None,
+    width: int, scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """The G query heads that share a key head, for each of those, rotated and times `scale`, (K, G, T, D); keys rotated, both in
+    float32 at least; values (K, T, D).
+    """
+    exact = torch.promote_types(query.dtype, torch.float32)
+    query_HTD, key_KTD, value_KTD = (each.unflatten(1, (-1, width)).transpose(0, 1) for each in (query, key, value))
+    query_HTD, key_KTD = query_HTD.to(exact), key_KTD.to(exact)
+    if angles is not None:
+        query_HTD, key_KTD = _rotated(query_HTD, *angles), _rotated(key_KTD, *angles)
+    return (query_HTD * scale).unflatten(0, (len(key_KTD), -1)), key_KTD, value_KTD.contiguous()
+
+
+def _rotated(heads: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:
+    """(…, T, D) → the same."""
+    a, b = heads.chunk(2, dim=-1)
+    return heads * cos_TD + torch.cat([-b, a], dim=-1) * sin_TD
 
 
 def _rows(whole_KGTD: torch.Tensor, block: Block) -> torch.Tensor:

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
+from training.dpo import passes
 from training.dpo.attention import Layout
 from training.dpo.attention_cpu import PackAttention, computed_in
-from training.dpo.casts import cast
+from training.dpo.casts import cast, stacked
 from training.dpo.products import product
 
 SUMS_IN = (torch.float32, torch.float64)  # what is added up from layer to layer; in bfloat16 norms need a float32 of their own
@@ -77,10 +77,8 @@ class FewerPasses:
         attention, mlp = self.self_attn, self.mlp
         projections = attention.q_proj, attention.k_proj, attention.v_proj
         projected = NormedProducts.of(x_TD, self.input_layernorm, compute, *projections)
-        query, key, value = (each.unflatten(1, (-1, attention.head_dim)).transpose(0, 1)[None] for each in projected)
-        query, key = Rotated.apply(query, cos_TD, sin_TD), Rotated.apply(key, cos_TD, sin_TD)
-        seen = PackAttention.apply(query, key, value, layout.blocks, attention.scaling, compute)
-        x_TD = AddedProduct.apply(x_TD, seen[0].flatten(1), compute, *_parts(attention.o_proj))
+        seen = PackAttention.apply(*projected, (cos_TD, sin_TD), layout.pack.spans, attention.head_dim, attention.scaling)
+        x_TD = AddedProduct.apply(x_TD, seen, compute, *_parts(attention.o_proj))
         gate_TN, up_TN = NormedProducts.of(x_TD, self.post_attention_layernorm, compute, mlp.gate_proj, mlp.up_proj)
         return AddedGated.apply(x_TD, gate_TN, up_TN, compute, *_parts(mlp.down_proj))
 
@@ -103,14 +101,14 @@ def _parts(linear: Any) -> Parts:
     return base.weight, base.bias, linear.lora_A[name].weight, linear.lora_B[name].weight, linear.scaling[name]
 
 
-def _rough(parts: Sequence[Any], compute: torch.dtype) -> list[torch.Tensor | None]:
-    """Weight, down and up in the arithmetic of the products: what the backward pass needs of them."""
-    return [None if part is None else cast(part, compute) for part in (parts[0], parts[2], parts[3])]
+def _adapter(parts: Sequence[Any], compute: torch.dtype) -> list[torch.Tensor | None]:
+    """Down and up in the arithmetic of the products."""
+    return [None if part is None else cast(part, compute) for part in (parts[2], parts[3])]
 
 
-def _linear(a_TD: torch.Tensor, rough: Sequence[Any], parts: Sequence[Any]) -> torch.Tensor:
-    weight_ND, down_RD, up_NR = rough
-    made_TN = product(a_TD, weight_ND.t())
+def _add_terms(made_TN: torch.Tensor, a_TD: torch.Tensor, adapter: Sequence[Any], parts: Sequence[Any]) -> torch.Tensor:
+    """Bias and adapter of a linear layer, added in place to its product."""
+    down_RD, up_NR = adapter
     if parts[1] is not None:
         made_TN.add_(parts[1])
     if down_RD is not None:
@@ -118,30 +116,27 @@ def _linear(a_TD: torch.Tensor, rough: Sequence[Any], parts: Sequence[Any]) -> t
     return made_TN
 
 
-def _back(
-    gradient_TN: torch.Tensor, a_TD: torch.Tensor, rough: Sequence[Any], scale: float, needed: Sequence[bool]
-) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
-    """Terms of a's gradient, in the arithmetic of the products, and the gradients of a linear layer's five parts, in float32 at
-    least, where they are `needed`.
-    """
-    weight_ND, down_RD, up_NR = rough
+def _low(gradient_TN: torch.Tensor, adapter: Sequence[Any], scale: float) -> torch.Tensor | None:
+    """The gradient of a downᵀ, (T, R), where there is an adapter."""
+    return None if adapter[1] is None else product(gradient_TN, adapter[1]).mul_(scale)
+
+
+def _to_parts(
+    gradient_TN: torch.Tensor, a_TD: torch.Tensor, adapter: Sequence[Any], low_TR: torch.Tensor | None,
+    scale: float, needed: Sequence[bool], to_weight: torch.Tensor | None = None,
+) -> list[torch.Tensor | None]:  # fmt: skip
+    """The gradients of a linear layer's five parts, in float32 at least, where they are `needed`."""
     exact = torch.promote_types(gradient_TN.dtype, torch.float32)
-    terms, low_TR = [product(gradient_TN, weight_ND)], None
-    if down_RD is not None:
-        low_TR = product(gradient_TN, up_NR).mul_(scale)
-        terms.append(product(low_TR, down_RD))
-    to_weight = product(gradient_TN.t(), a_TD).to(exact) if needed[0] else None
+    if needed[0] and to_weight is None:
+        to_weight = product(gradient_TN.t(), a_TD)
     to_bias = gradient_TN.sum(0, dtype=exact) if needed[1] else None
     to_down = product(low_TR.t(), a_TD).to(exact) if low_TR is not None and needed[2] else None
-    to_up = product(gradient_TN.t(), product(a_TD, down_RD.t())).to(exact).mul_(scale) if needed[3] else None
-    return terms, [to_weight, to_bias, to_down, to_up, None]
+    to_up = product(gradient_TN.t(), product(a_TD, adapter[0].t())).to(exact).mul_(scale) if needed[3] else None
+    return [to_weight.to(exact) if to_weight is not None and needed[0] else None, to_bias, to_down, to_up, None]
 
 
 class NormedProducts(torch.autograd.Function):
-    """RMSNorm (arXiv:1910.07467, equation 4), then some linear layers: (T, D), (D,) and their parts → (T, N) each.
-
-    With r = 1 / √(mean(x²) + ε), n = r x and g the gradient of n: dx = r (g − n · mean(g ∘ n)).
-    """
+    """RMSNorm, then some linear layers: (T, D), (D,) and their parts → (T, N) each."""
 
     @classmethod
     def of(cls, x_TD: torch.Tensor, norm: Any, compute: torch.dtype, *linears: Any) -> tuple[torch.Tensor, ...]:
@@ -152,47 +147,40 @@ class NormedProducts(torch.autograd.Function):
     def forward(
         ctx: Any, x_TD: torch.Tensor, gain_D: torch.Tensor, epsilon: float, compute: torch.dtype, *given: Any
     ) -> tuple[torch.Tensor, ...]:
-        rate_T1 = torch.linalg.vector_norm(x_TD, dim=1, keepdim=True).square_().div_(x_TD.shape[1]).add_(epsilon).rsqrt_()
-        normed_TD = (x_TD * rate_T1).mul_(gain_D).to(compute)
+        normed_TD, rate_T = passes.norm(x_TD, gain_D, epsilon, compute)
         each = [given[start : start + 5] for start in range(0, len(given), 5)]
-        rough = [_rough(parts, compute) for parts in each]
-        ctx.compute, ctx.scales = compute, given[4::5]
-        ctx.save_for_backward(x_TD, gain_D, rate_T1, *(part for parts in rough for part in parts))
-        return tuple(_linear(normed_TD, *both) for both in zip(rough, each, strict=True))
+        stacks, adapters = stacked([parts[0] for parts in each], compute), [_adapter(parts, compute) for parts in each]
+        made = [product(normed_TD, stack.t()) for stack in stacks]
+        columns = made if len(made) == len(each) else made[0].split([len(parts[0]) for parts in each], dim=1)
+        ctx.epsilon, ctx.compute, ctx.scales, ctx.stacks = epsilon, compute, given[4::5], len(stacks)
+        ctx.save_for_backward(x_TD, gain_D, rate_T, *stacks, *(part for adapter in adapters for part in adapter))
+        return tuple(_add_terms(column, normed_TD, *both) for column, *both in zip(columns, adapters, each, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_TD, gain_D, rate_T1, *rough = ctx.saved_tensors
-        unit_TD = x_TD * rate_T1
-        normed_TD = (unit_TD * gain_D).to(ctx.compute)
-        terms, to_given = [], []
-        for place, (gradient, scale) in enumerate(zip(gradients, ctx.scales, strict=True)):
-            needed = ctx.needs_input_grad[4 + 5 * place : 9 + 5 * place]
-            more, to_parts = _back(gradient, normed_TD, rough[3 * place : 3 * place + 3], scale, needed)
-            terms += more
-            to_given += to_parts
-        to_normed = _sum(terms)
-        to_gain = (unit_TD * to_normed).sum(0) if ctx.needs_input_grad[1] else None
-        to_unit = to_normed * gain_D
-        mean_T1 = torch.linalg.vecdot(to_unit, unit_TD)[:, None].div_(x_TD.shape[1])
-        return to_unit.addcmul_(unit_TD, mean_T1, value=-1).mul_(rate_T1), to_gain, None, None, *to_given
-
-
-class Rotated(torch.autograd.Function):
-    """Rotary position embedding in halves (arXiv:2104.09864, equation 34): (1, H, T, D), (T, D), (T, D) → (1, H, T, D) in
-    float32 at least. With halves a and b: (a cos − b sin, b cos + a sin).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, heads: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:
-        ctx.dtype = heads.dtype
-        ctx.save_for_backward(cos_TD, sin_TD)
-        return _rotate(heads, cos_TD, sin_TD)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        cos_TD, sin_TD = ctx.saved_tensors
-        return _rotate(gradients[0], cos_TD, -sin_TD.roll(sin_TD.shape[1] // 2, dims=1)).to(ctx.dtype), None, None
+        x_TD, gain_D, rate_T, *rest = ctx.saved_tensors
+        stacks, adapters = rest[: ctx.stacks], [rest[start : start + 2] for start in range(ctx.stacks, len(rest), 2)]
+        needed = [ctx.needs_input_grad[start : start + 5] for start in range(4, len(ctx.needs_input_grad), 5)]
+        normed_TD, _ = passes.norm(x_TD, gain_D, ctx.epsilon, ctx.compute)
+        slopes = list(gradients)
+        if len(stacks) < len(gradients):
+            whole = passes.together(gradients)
+            slopes = [torch.cat(gradients, dim=1) if whole is None else whole]
+        terms = [product(slope, stack) for slope, stack in zip(slopes, stacks, strict=True)]
+        lows = [_low(*each) for each in zip(gradients, adapters, ctx.scales, strict=True)]
+        terms += [product(low, adapter[0]) for low, adapter in zip(lows, adapters, strict=True) if low is not None]
+        to_weights: Sequence[torch.Tensor | None] = [None] * len(gradients)
+        if len(stacks) < len(gradients) and any(each[0] for each in needed):
+            to_weights = product(slopes[0].t(), normed_TD).split([gradient.shape[1] for gradient in gradients])
+        to_given = [
+            part
+            for gradient, adapter, low, scale, wanted, to_weight in zip(
+                gradients, adapters, lows, ctx.scales, needed, to_weights, strict=True
+            )
+            for part in _to_parts(gradient, normed_TD, adapter, low, scale, wanted, to_weight)
+        ]
+        to_x, to_gain = passes.norm_back(_sum(terms), x_TD, gain_D, rate_T)
+        return to_x, to_gain.to(gain_D.dtype) if ctx.needs_input_grad[1] else None, None, None, *to_given
 
 
 class AddedProduct(torch.autograd.Function):
@@ -200,50 +188,53 @@ class AddedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_TN: torch.Tensor, a_TD: torch.Tensor, compute: torch.dtype, *parts: Any) -> torch.Tensor:
-        a, rough = a_TD.to(compute), _rough(parts, compute)
-        ctx.dtype, ctx.scale = a_TD.dtype, parts[4]
-        ctx.save_for_backward(a, *rough)
-        return x_TN + _linear(a, rough, parts)
+        weight, adapter = cast(parts[0], compute), _adapter(parts, compute)
+        ctx.scale = parts[4]
+        ctx.save_for_backward(a_TD, weight, *adapter)
+        return passes.add(x_TN, _add_terms(product(a_TD, weight.t()), a_TD, adapter, parts))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        a, *rough = ctx.saved_tensors
-        terms, to_parts = _back(gradients[0].to(a.dtype), a, rough, ctx.scale, ctx.needs_input_grad[3:])
-        return gradients[0], _sum(terms).to(ctx.dtype), None, *to_parts
+        a_TD, weight, *adapter = ctx.saved_tensors
+        slope = gradients[0].to(a_TD.dtype)
+        low = _low(slope, adapter, ctx.scale)
+        to_parts = _to_parts(slope, a_TD, adapter, low, ctx.scale, ctx.needs_input_grad[3:])
+        return gradients[0], _back(slope, weight, low, adapter), None, *to_parts
 
 
 class AddedGated(torch.autograd.Function):
-    """x + a linear layer of silu(g) ∘ u (SwiGLU, arXiv:2002.05202, equation 6): (T, N), (T, D), (T, D) and its parts → (T, N)."""
+    """x + a linear layer of silu(g) ∘ u: (T, N), (T, D), (T, D) and its parts → (T, N)."""
 
     @staticmethod
     def forward(
         ctx: Any, x_TN: torch.Tensor, gate_TD: torch.Tensor, up_TD: torch.Tensor, compute: torch.dtype, *parts: Any
     ) -> torch.Tensor:
-        rough, ctx.scale = _rough(parts, compute), parts[4]
-        ctx.save_for_backward(gate_TD, up_TD, *rough)
-        return x_TN + _linear(F.silu(gate_TD).mul_(up_TD), rough, parts)
+        weight, adapter = cast(parts[0], compute), _adapter(parts, compute)
+        ctx.scale = parts[4]
+        ctx.save_for_backward(gate_TD, up_TD, weight, *adapter)
+        open_TD = passes.gated(gate_TD, up_TD)
+        return passes.add(x_TN, _add_terms(product(open_TD, weight.t()), open_TD, adapter, parts))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        gate_TD, up_TD, *rough = ctx.saved_tensors
-        open_TD = F.silu(gate_TD)
-        terms, to_parts = _back(gradients[0].to(gate_TD.dtype), open_TD * up_TD, rough, ctx.scale, ctx.needs_input_grad[4:])
-        to_product = terms[0] if len(terms) == 1 else _sum(terms).to(gate_TD.dtype)
-        to_gate = torch.ops.aten.silu_backward(to_product * up_TD, gate_TD)
-        return gradients[0], to_gate, to_product.mul_(open_TD), None, *to_parts
+        gate_TD, up_TD, weight, *adapter = ctx.saved_tensors
+        slope = gradients[0].to(gate_TD.dtype)
+        low = _low(slope, adapter, ctx.scale)
+        open_TD, to_gate, to_up = passes.gated_back(_back(slope, weight, low, adapter), gate_TD, up_TD)
+        to_parts = _to_parts(slope, open_TD, adapter, low, ctx.scale, ctx.needs_input_grad[4:])
+        return gradients[0], to_gate, to_up, None, *to_parts
 
 
-def _rotate(heads: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:
-    half = heads.shape[-1] // 2
-    a, b, heads = heads[..., :half], heads[..., half:], heads.to(torch.promote_types(heads.dtype, cos_TD.dtype))
-    rotated = torch.empty_like(heads, memory_format=torch.contiguous_format)
-    torch.mul(a, cos_TD[:, :half], out=rotated[..., :half]).addcmul_(b, sin_TD[:, :half], value=-1)
-    torch.mul(b, cos_TD[:, half:], out=rotated[..., half:]).addcmul_(a, sin_TD[:, half:])
-    return rotated
+def _back(slope_TN: torch.Tensor, weight: torch.Tensor, low_TR: torch.Tensor | None, adapter: Sequence[Any]) -> torch.Tensor:
+    """The gradient of a linear layer's input, in the arithmetic of the products."""
+    terms = [product(slope_TN, weight)] + ([] if low_TR is None else [product(low_TR, adapter[0])])
+    return _sum(terms).to(slope_TN.dtype)
 
 
 def _sum(terms: list[torch.Tensor]) -> torch.Tensor:
-    """In float32 at least."""
+    """In float32 at least; one term is its own sum."""
+    if len(terms) == 1:
+        return terms[0]
     total = terms[0].to(torch.promote_types(terms[0].dtype, torch.float32))
     for term in terms[1:]:
         total = total.add_(term)

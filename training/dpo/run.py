@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from training.dpo import distributed
+from training.dpo import distributed, kernels
 from training.dpo.allocator import resident_bytes
 from training.dpo.batches import steps_total
 from training.dpo.checkpoint import latest_checkpoint, load_checkpoint, read_state
@@ -28,7 +28,7 @@ from training.dpo.errors import (
 from training.dpo.evaluate import Objective
 from training.dpo.events import Event, EventLog
 from training.dpo.layers import speed_up_layers
-from training.dpo.logprobs import TOKENS_AT_ONCE, Precision, Scorer, choose_path
+from training.dpo.logprobs import TOKENS_AT_ONCE, ForwardPath, Precision, Scorer, choose_path
 from training.dpo.loop import Progress, Run, keep, peak_memory, train
 from training.dpo.lora import adapters_off, with_adapters
 from training.dpo.memory import Memory, foresee
@@ -97,7 +97,8 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
     memory = foresee(config, Scorer(model, precision, path), data.train.examples)
     if not checkpoint:
-        announce(config, data, steps, precision, path.lanes, memory, {"compute_reason": reason, "path_reason": path_reason}, log)
+        reasons = {"compute_reason": reason, "path_reason": path_reason, "kernels": kernels_of(precision, path)}
+        announce(config, data, steps, precision, path.lanes, memory, reasons, log)
     reference = describe_reference(
         Path(str(config.reference)), Path(config.model), data.tokenizer.chat_template,
         (config.max_prompt_tokens, config.max_completion_tokens), precision,
@@ -181,6 +182,12 @@ def announce(
         compute=str(precision.compute).removeprefix("torch."), **reasons, versions=library_versions(),
         data_sha256=data.hashes, memory_bytes=peak_memory(precision.device), memory_estimate_bytes=memory.told(),
     )  # fmt: skip
+    if precision.device.type == "cpu" and reasons["kernels"] != "not used" and not kernels.have(precision.compute):
+        message = (
+            f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes about half as long again. "
+            "Install a C compiler (gcc or clang), or name it in CC, before the next run."
+        )
+        log.write("warning", code="no_kernels", message=message)
     log.write("audit", train=data.train.audit, heldout=data.heldout.audit if data.heldout else None)
     for name, part in (("training", data.train), ("held-out", data.heldout)):
         if part and part.audit["dropped"] > 0.1 * part.audit["rows"]:
@@ -189,6 +196,13 @@ def announce(
                 "Raise max_prompt_tokens or max_completion_tokens if memory allows."
             )
             log.write("warning", code="many_dropped", message=message)
+
+
+def kernels_of(precision: Precision, path: ForwardPath) -> str:
+    """Whether layers are compiled (kernels.py), in words."""
+    if precision.device.type != "cpu" or not path.packed:
+        return "not used"
+    return kernels.why()
 
 
 def score_reference(config: Config, reference: Reference, data: Data, start: Scorer, stopper: Stopper) -> dict[str, torch.Tensor]:
