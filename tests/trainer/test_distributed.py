@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from training.dpo import distributed, loop
 from training.dpo.errors import ConfigError, Stopped
-from training.dpo.packing import spread_packs
+from training.dpo.packing import fill_packs, spread_packs
 from training.dpo.stopping import Stopper
 
 from .conftest import ROOT, read_events, train
@@ -225,6 +225,9 @@ def test_packs_are_spread_evenly() -> None:
     assert spread_packs([5, 3, 4, 2], 14, 2) == [[0, 3], [2, 1]]
     assert spread_packs([5, 3, 4, 2], 7, 2) == spread_packs([5, 3, 4, 2], 7, 1) == [[0, 3], [2, 1]]
     assert spread_packs([9], 14, 2) == [[0]]
+    assert spread_packs([4, 3, 3, 3], 10, 2) == [[0, 3], [1, 2]]  # 7 and 6, not 10 and 3
+    assert spread_packs([4, 4, 4], 4, 2) == [[0], [1], [2]]  # a fourth would be empty
+    assert spread_packs([5, 5, 4, 4, 4], 12, 2) == fill_packs([5, 5, 4, 4, 4], 12)  # 13 and 9 would be too many for one
     for budget in range(1, 40):
         packs = spread_packs([7, 3, 3, 9, 1, 4, 4], budget, 4)
         assert sorted(place for pack in packs for place in pack) == list(range(7))

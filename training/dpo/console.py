@@ -45,7 +45,7 @@ def _start(event: Event) -> str:
     memory = event["memory_estimate_bytes"]
     return (
         f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}; rows: {event['path_reason']}\n"
-        f"memory, at most about {_bytes(memory['peak'])}: weights {_bytes(memory['weights'])}, "
+        f"memory, at most about {_bytes(memory['peak'])}: libraries {_bytes(memory['libraries'])}, weights {_bytes(memory['weights'])}, "
         f"gradients {_bytes(memory['gradients'])}, optimizer {_bytes(memory['optimizer'])}, "
         f"activations {_bytes(memory['activations'])}, head {_bytes(memory['head'])}"
     )

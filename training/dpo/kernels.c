@@ -15,9 +15,12 @@
 #elif defined(__AVX__)
 #define W 8
 #define COLUMNS 2
-#else
+#elif defined(__aarch64__)
 #define W 4
 #define COLUMNS 4
+#else
+#define W 4
+#define COLUMNS 2
 #endif
 #define ROWS 6
 #define BLOCK 32 /* queries whose scores exist at once */

@@ -41,30 +41,31 @@ class Memory:
     layer: int
     update: int  # copies that the optimizer's step makes on a GPU
     runtime: int  # torch's own, from the first pass on
+    libraries: int  # what the process held before the weights
     accumulates: bool  # gradients are already there while a micro-batch is computed
 
     @property
     def peak(self) -> int:
         """In the backward pass of a micro-batch, or in the optimizer's step."""
         computing = self.activations + max(self.head, self.layer)
-        held = self.weights + self.optimizer + self.runtime
+        held = self.libraries + self.weights + self.optimizer + self.runtime
         together = held + computing + self.gradients if self.accumulates else held + max(computing, self.gradients)
         return max(together, held + self.gradients + self.update)
 
     def told(self) -> dict[str, int]:
         """For the start event."""
-        parts = ("weights", "gradients", "optimizer", "activations", "head")
+        parts = ("libraries", "weights", "gradients", "optimizer", "activations", "head")
         return {"peak": self.peak} | {name: value for name, value in asdict(self).items() if name in parts}
 
 
-def foresee(config: Config, scorer: Scorer, examples: Sequence[Example]) -> Memory:
-    """The memory of a run over `examples`; `scorer` has the weights it starts from.
+def foresee(config: Config, scorer: Scorer, examples: Sequence[Example], libraries: int = 0) -> Memory:
+    """The memory of a run over `examples`; `scorer` has the weights it starts from, `libraries` the process held before them.
 
     Raises PreflightError where it is plain that not even one pair at a time fits into what is free.
     """
     shortest, longest = (pick(examples, key=lambda example: _tokens(scorer, example)) for pick in (min, max))
     each = tokens_keep(scorer, shortest)  # the longest, twice, might itself be too much
-    least = memory_of(config, scorer, each, _tokens(scorer, longest), micro_batches=1)
+    least = memory_of(config, scorer, each, _tokens(scorer, longest), 1, libraries)
     free = free_bytes(scorer.precision.device)
     if free is not None and least.peak * CERTAIN > free:
         raise PreflightError(
@@ -74,7 +75,7 @@ def foresee(config: Config, scorer: Scorer, examples: Sequence[Example]) -> Memo
             f"Set {'' if config.checkpoint_activations else 'checkpoint_activations or '}lora_rank, lower max_prompt_tokens and "
             "max_completion_tokens, or start more processes with torchrun."
         )
-    return memory_of(config, scorer, each, *micro_batches_of(config, scorer, examples))
+    return memory_of(config, scorer, each, *micro_batches_of(config, scorer, examples), libraries)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class PerToken:
     layers: float
 
 
-def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro_batches: int) -> Memory:
+def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro_batches: int, libraries: int = 0) -> Memory:
     """Of one process, for `micro_batches` of `tokens` in each step."""
     model, parts = scorer.model, distributed.count()
     counted = sum(parameter.numel() for parameter in model.parameters())
@@ -109,6 +110,7 @@ def memory_of(config: Config, scorer: Scorer, each: PerToken, tokens: int, micro
         layer=2 * layer if is_recomputed(model) else layer,
         update=FLOAT * trained // parts if scorer.precision.device.type == "cuda" else 0,
         runtime=RUNTIME * on_cpu,
+        libraries=libraries * on_cpu,
         accumulates=micro_batches > 1,
     )
 

@@ -69,13 +69,14 @@ def fill_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def spread_packs(lengths: Sequence[int], budget: int, processes: int) -> list[list[int]]:
-    """As `fill_packs`, but as many packs of like size for each process, where the budget lets them be.
+    """As `fill_packs`, but as many packs for each process and all of like size, where the budget lets them be: each pair, longest
+    first, goes to the pack that has least.
 
     Example: lengths 5, 3, 4, 2, budget 14, 2 processes → [[0, 3], [2, 1]], not one pack and an idle process.
     """
     packs = fill_packs(lengths, budget)
     wanted = math.ceil(len(packs) / processes) * processes
-    if len(packs) == wanted or len(lengths) < wanted:
+    if processes == 1 or not packs or len(lengths) < wanted:
         return packs
     even: list[list[int]] = [[] for _ in range(wanted)]
     taken = [0] * wanted

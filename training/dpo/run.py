@@ -95,7 +95,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     model = load_start(config, precision.device)
     budget = config.micro_batch_tokens or TOKENS_AT_ONCE[precision.device.type]
     path, path_reason = choose_path(model, data.train.examples, precision.device, budget)
-    memory = foresee(config, Scorer(model, precision, path), data.train.examples)
+    memory = foresee(config, Scorer(model, precision, path), data.train.examples, held)
     if not checkpoint:
         reasons = {"compute_reason": reason, "path_reason": path_reason, "kernels": kernels_of(precision, path)}
         announce(config, data, steps, precision, path.lanes, memory, reasons, log)
@@ -105,7 +105,7 @@ def begin_or_resume(config: Config, stopper: Stopper, log: EventLog) -> None:
     )  # fmt: skip
     scores = score_reference(config, reference, data, Scorer(model, precision, path), stopper)
     prepared = prepare(config, data, reference, scores, steps, Scorer(model, precision, path), log, stopper)
-    most_held = round(MOST_HELD * (held + memory.peak)) if precision.device.type == "cpu" else None
+    most_held = round(MOST_HELD * memory.peak) if precision.device.type == "cpu" else None
     prepared = replace(prepared, most_held=most_held)
     progress = resume(prepared, checkpoint) if checkpoint else preflight(prepared, reference)
     train(prepared, progress)
@@ -184,7 +184,7 @@ def announce(
     )  # fmt: skip
     if precision.device.type == "cpu" and reasons["kernels"] != "not used" and not kernels.have(precision.compute):
         message = (
-            f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes about half as long again. "
+            f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes about a third longer. "
             "Install a C compiler (gcc or clang), or name it in CC, before the next run."
         )
         log.write("warning", code="no_kernels", message=message)

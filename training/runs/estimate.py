@@ -34,6 +34,7 @@ CERTAIN = 0.8  # of the estimate must exceed what is there before a run is refus
 FLOAT = 4  # bytes
 HOLES = 0.15  # between blocks of a CPU's heap, of what the layers keep: training/dpo/memory.py
 RUNTIME = 192 * 1024**2  # kernels and buffers on a CPU: training/dpo/memory.py
+LIBRARIES = 450 * 10**6  # what a process holds on a CPU before its weights
 CHARS_PER_TOKEN = 4.0  # of English, where nothing has been counted yet
 TEMPLATE_TOKENS = 8  # that a chat template puts around a turn, about
 # Of the speed of a float32 matrix product, about. High on a CPU: of what is counted, a prompt is computed once and not twice,
@@ -126,7 +127,7 @@ def memory_of(
     )
     whole = FLOAT * (head + (shape.parameters - head) // shape.layers) if processes > 1 else 0
     weights, states = FLOAT * shape.parameters // processes, FLOAT * trained * STATES[config.optimizer] // processes
-    held = weights + whole + states + RUNTIME * on_cpu
+    held = weights + whole + states + (RUNTIME + LIBRARIES) * on_cpu
     gradients = FLOAT * trained // processes + whole
     return held + (computing + gradients if accumulates or lanes > 1 else max(computing, 2 * gradients))
 
