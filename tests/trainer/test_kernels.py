@@ -124,6 +124,27 @@ def test_attention(
                 same(one, other)
 
 
+def test_columns_of_something_larger(compute: torch.dtype, same: Check) -> None:
+    """As models with one projection for all give them, or in another order: what comes back has rows of its own."""
+    spans = spans_of(PACKS["several"])
+    wide = torch.randn(spans[-1].end, 100).to(compute)
+    for given in ([wide[:, 60:76], wide[:, 3:11], wide[:, 90:98]], [wide[:, ::2][:, :16], wide[:, 1::3][:, :8], wide[:, 8:16]]):
+        given = [each.detach().requires_grad_() for each in given]
+        exact = [each.detach().double().requires_grad_() for each in given]
+        slope = torch.randn(len(wide), 16).to(compute)
+        found, true = (PackAttention.apply(*each, None, spans, 8, None) for each in (given, exact))
+        same(found.detach(), true.detach())
+        for one, other in zip(
+            torch.autograd.grad(found, given, slope), torch.autograd.grad(true, exact, slope.double()), strict=True
+        ):
+            same(one, other)
+    for gate, up in ((wide[:, 5:9], wide[:, 60:64]), (wide[:, ::2][:, :4], wide[:, :4]), (wide[:, :4], wide[:, :4].clone())):
+        same(passes.gated(gate, up), torch.nn.functional.silu(gate.double()) * up.double())
+        again, _, to_up = passes.gated_back(torch.ones_like(gate), gate, up)
+        same(again, torch.nn.functional.silu(gate.double()) * up.double())
+        same(to_up, torch.nn.functional.silu(gate.double()))
+
+
 def test_threads_change_no_bit_of_attention(compute: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     spans = spans_of(PACKS["several"])
     given = [torch.randn(spans[-1].end, 32).to(compute) for _ in range(3)]

@@ -45,8 +45,8 @@ def _start(event: Event) -> str:
     memory = event["memory_estimate_bytes"]
     return (
         f"{event['steps']} steps on {event['device']}; compute: {event['compute_reason']}; rows: {event['path_reason']}\n"
-        f"memory, at most about {_bytes(memory['peak'])}: libraries {_bytes(memory['libraries'])}, weights {_bytes(memory['weights'])}, "
-        f"gradients {_bytes(memory['gradients'])}, optimizer {_bytes(memory['optimizer'])}, "
+        f"memory, at most about {_bytes(memory['peak'])}: libraries {_bytes(memory['libraries'])}, "
+        f"weights {_bytes(memory['weights'])}, gradients {_bytes(memory['gradients'])}, optimizer {_bytes(memory['optimizer'])}, "
         f"activations {_bytes(memory['activations'])}, head {_bytes(memory['head'])}"
     )
 

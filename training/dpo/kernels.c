@@ -187,9 +187,10 @@ int add(long numbers, const float *x, const void *y, int half, float *out) {
 
 INLINE V sigmoid(V x) { return 1 / (1 + exp_of(-x)); }
 
-/* out = silu(gate) ∘ up; rows of gate and up begin `apart` numbers after each other. With a gradient of that also theirs. */
+/* out = silu(gate) ∘ up; rows of gate and up begin `apart` numbers after each other. With a gradient of that also theirs, whose rows
+   begin `to_apart` numbers after each other. */
 int gated(long rows, long width, const void *gate, const void *up, long apart, void *out, const void *gradient, void *to_gate,
-          void *to_up, int half) {
+          void *to_up, long to_apart, int half) {
     const long padded = PADDED(width);
     float *g = buffer(6 * padded), *u = g + padded, *made = u + padded, *slope = made + padded, *to_g = slope + padded,
           *to_u = to_g + padded;
@@ -208,8 +209,8 @@ int gated(long rows, long width, const void *gate, const void *up, long apart, v
         }
         store(out, t * width, made, width, half);
         if (gradient) {
-            store(to_gate, t * apart, to_g, width, half);
-            store(to_up, t * apart, to_u, width, half);
+            store(to_gate, t * to_apart, to_g, width, half);
+            store(to_up, t * to_apart, to_u, width, half);
         }
     }
     free(g);
@@ -221,7 +222,7 @@ typedef struct { /* as in kernels.py */
     int64_t heads, groups, width, pairs;
     const int64_t *spans; /* of each pair: start, prompt, chosen, rejected */
     const void *query, *key, *value;
-    int64_t apart[3]; /* numbers from row to row of each of these */
+    int64_t apart[3], to_apart[3]; /* numbers from row to row of these, and of their gradients */
     const float *cos, *sin; /* (tokens, width); NULL where nothing is rotated */
     float scale;
     int32_t half;
@@ -367,8 +368,7 @@ int attention_forward(const Pack *pack, int64_t first, int64_t last, void *out, 
     return 0;
 }
 
-/* From the gradient of out (tokens, heads · width) those of queries, keys and values, whose rows lie as theirs do. With P the softmax
-   of the scores S: dS = P ∘ (dP − rowsum(P ∘ dP)). */
+/* From the gradient of out (tokens, heads · width) those of queries, keys and values. With P the softmax of the scores S: dS = P ∘ (dP − rowsum(P ∘ dP)). */
 int attention_backward(const Pack *pack, int64_t first, int64_t last, const void *gradient, const float *log_sum, void *to_query,
                        void *to_key, void *to_value) {
     const long width = pack->width, padded = PADDED(width), most = longest(pack), apart = PADDED(most), at = PADDED(most + W);
@@ -410,15 +410,15 @@ int attention_backward(const Pack *pack, int64_t first, int64_t last, const void
                 for (long r = 0; r < block.count; r++) {
                     const long token = start + begin + r;
                     rotate_back(back, made + r * padded, pack, token, pack->scale);
-                    store(to_query, token * pack->apart[0] + head * width, back, width, pack->half);
+                    store(to_query, token * pack->to_apart[0] + head * width, back, width, pack->half);
                 }
             }
         }
         for (long t = 0; t < length; t++) {
             const long token = start + t;
             rotate_back(back, key_slope + t * padded, pack, token, 1);
-            store(to_key, token * pack->apart[1] + group * width, back, width, pack->half);
-            store(to_value, token * pack->apart[2] + group * width, value_slope + t * padded, width, pack->half);
+            store(to_key, token * pack->to_apart[1] + group * width, back, width, pack->half);
+            store(to_value, token * pack->to_apart[2] + group * width, value_slope + t * padded, width, pack->half);
         }
     }
     free(key);

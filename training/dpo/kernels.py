@@ -113,23 +113,28 @@ def add(x_TD: torch.Tensor, y_TD: torch.Tensor) -> torch.Tensor:
 
 def gated(gate_TN: torch.Tensor, up_TN: torch.Tensor) -> torch.Tensor:
     """silu(gate) ∘ up (arXiv:2002.05202, equation 6). The two may be columns of one tensor."""
-    return _gated(gate_TN, up_TN, None, None)
+    return _gated(gate_TN, up_TN, None, ())
 
 
 def gated_back(
     gradient_TN: torch.Tensor, gate_TN: torch.Tensor, up_TN: torch.Tensor, to_both: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """silu(gate) ∘ up again; `to_both`, whose rows lie as those of gate and up do, get the gradients of these."""
-    return _gated(gate_TN, up_TN, gradient_TN.contiguous(), to_both)
+    """silu(gate) ∘ up again; `to_both`, which may be columns of one tensor, get the gradients of gate and up."""
+    return _gated(gate_TN, up_TN, gradient_TN.to(gate_TN.dtype).contiguous(), to_both)
 
 
 def _gated(
-    gate_TN: torch.Tensor, up_TN: torch.Tensor, gradient_TN: torch.Tensor | None, to_both: Sequence[torch.Tensor] | None
+    gate_TN: torch.Tensor, up_TN: torch.Tensor, gradient_TN: torch.Tensor | None, to_both: Sequence[torch.Tensor]
 ) -> torch.Tensor:
+    if gate_TN.stride() != up_TN.stride() or gate_TN.stride(1) != 1:
+        gate_TN, up_TN = gate_TN.contiguous(), up_TN.contiguous()
     made_TN = torch.empty(gate_TN.shape, dtype=gate_TN.dtype)
 
     def work(first: int, last: int) -> None:
-        slopes = [_at(each, first) for each in (gradient_TN, *to_both)] if gradient_TN is not None and to_both else [None] * 3
+        if gradient_TN is None:
+            slopes: Sequence[Any] = None, None, None, 0
+        else:
+            slopes = *(_at(each, first) for each in (gradient_TN, *to_both)), to_both[0].stride(0)
         _call(
             "gated", last - first, gate_TN.shape[1], _at(gate_TN, first), _at(up_TN, first), gate_TN.stride(0),
             _at(made_TN, first), *slopes, _half(gate_TN.dtype),
@@ -149,6 +154,7 @@ class Pack(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("heads", "groups", "width", "pairs")),
         *((name, ctypes.c_void_p) for name in ("spans", "query", "key", "value")),
         ("apart", ctypes.c_int64 * 3),
+        ("to_apart", ctypes.c_int64 * 3),
         *((name, ctypes.c_void_p) for name in ("cos", "sin")),
         ("scale", ctypes.c_float),
         ("half", ctypes.c_int32),
@@ -162,7 +168,7 @@ def attention(
     (T, H · D) as the queries are, and log Σ exp of the scores, (T, H) float32.
     """
     query = projected[0]
-    pack, kept = _pack(projected, angles, spans, width, scale)
+    pack, kept = _pack(projected, angles, spans, width, scale, projected)
     made_TD, log_sum_TH = (
         torch.empty(query.shape, dtype=query.dtype),
         query.new_empty(len(query), pack.heads, dtype=torch.float32),
@@ -180,9 +186,9 @@ def attention_back(
     gradient_TD: torch.Tensor, projected: Sequence[torch.Tensor], angles: Angles | None, spans: Sequence[Span], width: int,
     scale: float, log_sum_TH: torch.Tensor, to_projected: Sequence[torch.Tensor],
 ) -> None:  # fmt: skip
-    """`to_projected`, whose rows lie as those of `projected` do, get the gradients of these."""
-    gradient_TD = gradient_TD.contiguous()
-    pack, kept = _pack(projected, angles, spans, width, scale)
+    """`to_projected`, which may be columns of one tensor, get the gradients of `projected`."""
+    gradient_TD = gradient_TD.to(projected[0].dtype).contiguous()
+    pack, kept = _pack(projected, angles, spans, width, scale, to_projected)
 
     def work(first: int, last: int) -> None:
         _call("attention_backward", ctypes.byref(pack), first, last, _at(gradient_TD), _at(log_sum_TH), *map(_at, to_projected))
@@ -192,16 +198,20 @@ def attention_back(
 
 
 def _pack(
-    projected: Sequence[torch.Tensor], angles: Angles | None, spans: Sequence[Span], width: int, scale: float
-) -> tuple[Pack, Any]:
+    projected: Sequence[torch.Tensor], angles: Angles | None, spans: Sequence[Span], width: int, scale: float,
+    to_projected: Sequence[torch.Tensor],
+) -> tuple[Pack, Any]:  # fmt: skip
+    """With what it points to."""
+    projected = [each if each.stride(1) == 1 else each.contiguous() for each in projected]
     angles = tuple(each.float().contiguous() for each in angles or ())
     spans_P4 = torch.tensor([[span.start, span.prompt, span.chosen, span.rejected] for span in spans])
     heads, groups = (each.shape[1] // width for each in projected[:2])
-    apart = (ctypes.c_int64 * 3)(*(each.stride(0) for each in projected))
+    apart, to_apart = ((ctypes.c_int64 * 3)(*(each.stride(0) for each in three)) for three in (projected, to_projected))
     pointers = [_at(each) for each in (spans_P4, *projected)]
     turned = [_at(each) for each in angles] or [None, None]
-    pack = Pack(heads, groups, width, len(spans), *pointers, apart, *turned, scale, _half(projected[0].dtype))
-    return pack, (angles, spans_P4)
+    half = _half(projected[0].dtype)
+    pack = Pack(heads, groups, width, len(spans), *pointers, apart, to_apart, *turned, scale, half)
+    return pack, (projected, angles, spans_P4)
 
 
 def _call(name: str, *given: Any) -> None:
