@@ -232,7 +232,7 @@ def test_what_cannot_be_loaded(fresh: None, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        def __getitem__(self, name: str) -> Callable[..., int]:
+        def __getattr__(self, name: str) -> Callable[..., int]:
             return lambda *given: 1
 
     monkeypatch.setattr(kernels, "_library", lambda: (Full(), ""))

@@ -3,7 +3,8 @@
    Compiled for the processor it runs on when a run begins (kernels.py, which says what is what). Sums are in float; `half` says
    that the arrays given as `void` hold bfloat16 in its place. A number is computed in the same order each time.
 
-   Rows are tokens. A pair lies in them as prompt | chosen | rejected, and a rejected answer does not see the chosen one. */
+   Rows are tokens. A pair lies in them as prompt | chosen | rejected, and a rejected answer does not see the chosen one. What can run
+   out of memory says so by 1. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ INLINE float sum_of(V x) {
     return total;
 }
 
-/* e^x within 2 units of the last place (Cephes' polynomial) for |x| ≤ 87, beyond which x counts as 87; NaN stays. */
+/* e^x within 2 units of the last place (Cephes' polynomial) for |x| ≤ 87, which is as far as x counts; NaN stays. */
 INLINE V exp_of(V x) {
     x = least(all(87), -least(all(87), -x));
     const V magic = all(12582912.0f); /* 1.5 · 2^23: what is added to it is rounded to a whole number */
@@ -92,9 +93,11 @@ INLINE float dot(const float *x, const float *y, long padded) {
     return sum_of(total);
 }
 
+/* Zeros, with room for a tile's registers beyond the last; NULL where memory is short. */
 static float *buffer(long numbers) {
+    const size_t bytes = (numbers + COLUMNS * W) * sizeof(float);
     void *made = NULL;
-    return posix_memalign(&made, 64, (numbers + 4 * W) * sizeof(float)) ? NULL : memset(made, 0, (numbers + 4 * W) * sizeof(float));
+    return posix_memalign(&made, 64, bytes) ? NULL : memset(made, 0, bytes);
 }
 
 /* C (+)= A · B, (m, k), (k, n) → (m, n). A's numbers lie am from row to row and ak from column to column. Whole registers of C
@@ -141,7 +144,7 @@ static void product(long m, long n, long k, const float *a, long am, long ak, co
 }
 
 /* RMSNorm: rate = 1 / √(mean(x²) + ε), out = rate · x · gain. */
-int norm_forward(long rows, long width, const float *x, const float *gain, float epsilon, float *rate, void *out, int half) {
+int norm_forward(int64_t rows, int64_t width, const float *x, const float *gain, float epsilon, float *rate, void *out, int half) {
     const long padded = PADDED(width);
     float *row = buffer(padded);
     if (!row) return 1;
@@ -155,8 +158,8 @@ int norm_forward(long rows, long width, const float *x, const float *gain, float
     return 0;
 }
 
-/* With u = rate · x and g = gain · the gradient: dx = rate · (g − u · mean(g ∘ u)), d gain = Σ u ∘ the gradient; out again. */
-int norm_backward(long rows, long width, const float *x, const float *gain, const float *rate, const void *gradient, int half,
+/* With u = rate · x and g = gain · the gradient: dx = rate · (g − u · mean(g ∘ u)), d gain = Σ u ∘ the gradient, added. */
+int norm_backward(int64_t rows, int64_t width, const float *x, const float *gain, const float *rate, const void *gradient, int half,
                   float *to_x, float *to_gain) {
     const long padded = PADDED(width);
     float *unit = buffer(2 * padded), *slope = unit + padded;
@@ -164,8 +167,7 @@ int norm_backward(long rows, long width, const float *x, const float *gain, cons
     for (long t = 0; t < rows; t++) {
         load(slope, gradient, t * width, width, half);
         for (long i = 0; i < width; i++) unit[i] = x[t * width + i] * rate[t];
-        if (to_gain)
-            for (long i = 0; i < width; i++) to_gain[i] += unit[i] * slope[i];
+        for (long i = 0; i < width; i++) to_gain[i] += unit[i] * slope[i];
         for (long i = 0; i < width; i++) slope[i] *= gain[i];
         const float mean = dot(slope, unit, padded) / width;
         for (long i = 0; i < width; i++) to_x[t * width + i] = (slope[i] - unit[i] * mean) * rate[t];
@@ -175,7 +177,7 @@ int norm_backward(long rows, long width, const float *x, const float *gain, cons
 }
 
 /* x + y, which may be half. */
-int add(long numbers, const float *x, const void *y, int half, float *out) {
+int add(int64_t numbers, const float *x, const void *y, int half, float *out) {
     float part[1024];
     for (long at = 0; at < numbers; at += 1024) {
         const long n = numbers - at < 1024 ? numbers - at : 1024;
@@ -189,8 +191,8 @@ INLINE V sigmoid(V x) { return 1 / (1 + exp_of(-x)); }
 
 /* out = silu(gate) ∘ up; rows of gate and up begin `apart` numbers after each other. With a gradient of that also theirs, whose rows
    begin `to_apart` numbers after each other. */
-int gated(long rows, long width, const void *gate, const void *up, long apart, void *out, const void *gradient, void *to_gate,
-          void *to_up, long to_apart, int half) {
+int gated(int64_t rows, int64_t width, const void *gate, const void *up, int64_t apart, void *out, const void *gradient, void *to_gate,
+          void *to_up, int64_t to_apart, int half) {
     const long padded = PADDED(width);
     float *g = buffer(6 * padded), *u = g + padded, *made = u + padded, *slope = made + padded, *to_g = slope + padded,
           *to_u = to_g + padded;
@@ -251,39 +253,34 @@ INLINE void rotate_back(float *restrict to, const float *restrict from, const Pa
     for (long i = 0; i < half; i++) to[half + i] = (from[half + i] * cos[half + i] - from[i] * sin[i]) * scale;
 }
 
-/* What the queries of a block see: n[0] keys from first[0] on and n[1] from first[1] on, the last `count` of which are their own. */
-typedef struct { long begin, count, first[2], n[2], seen; } Block;
+/* Queries `begin` to begin + count of a pair, and what they see: the `before` first keys, and `own` more from `middle` on where they are
+   of a rejected answer. The last `count` of the `seen` keys are the queries' own. */
+typedef struct { long begin, count, before, middle, own, seen; } Block;
 
 INLINE Block block_at(const int64_t *span, long begin) {
     const long prompt = span[1], middle = prompt + span[2], end = middle + span[3];
-    Block made = {.begin = begin};
-    const long stop = begin < middle ? middle : end;
-    made.count = stop - begin < BLOCK ? stop - begin : BLOCK;
-    made.n[0] = begin < middle ? begin + made.count : prompt;
-    made.first[1] = middle;
-    made.n[1] = begin < middle ? 0 : begin + made.count - middle;
-    made.seen = made.n[0] + made.n[1];
-    return made;
+    const int rejected = begin >= middle;
+    const long left = (rejected ? end : middle) - begin, count = left < BLOCK ? left : BLOCK;
+    const long before = rejected ? prompt : begin + count, own = rejected ? begin + count - middle : 0;
+    return (Block){begin, count, before, middle, own, before + own};
 }
 
 /* queries · keysᵀ: (count, width), (width, keys) → (count, seen). */
 INLINE void by_keys(const Block *block, long width, const float *rows, long padded, const float *turned, long apart, float *to, long at) {
-    product(block->count, block->n[0], width, rows, padded, 1, turned, apart, to, at, 0);
-    if (block->n[1]) product(block->count, block->n[1], width, rows, padded, 1, turned + block->first[1], apart, to + block->n[0], at, 0);
+    product(block->count, block->before, width, rows, padded, 1, turned, apart, to, at, 0);
+    product(block->count, block->own, width, rows, padded, 1, turned + block->middle, apart, to + block->before, at, 0);
 }
 
 /* (count, seen) · (keys, padded) → (count, padded). */
 INLINE void by_values(const Block *block, const float *shares, long at, const float *values, long padded, float *to) {
-    product(block->count, padded, block->n[0], shares, at, 1, values, padded, to, padded, 0);
-    if (block->n[1])
-        product(block->count, padded, block->n[1], shares + block->n[0], at, 1, values + block->first[1] * padded, padded, to, padded, 1);
+    product(block->count, padded, block->before, shares, at, 1, values, padded, to, padded, 0);
+    product(block->count, padded, block->own, shares + block->before, at, 1, values + block->middle * padded, padded, to, padded, 1);
 }
 
 /* (count, seen)ᵀ · (count, padded), added to (keys, padded). */
 INLINE void to_keys(const Block *block, const float *shares, long at, const float *rows, long padded, float *to) {
-    product(block->n[0], padded, block->count, shares, 1, at, rows, padded, to, padded, 1);
-    if (block->n[1])
-        product(block->n[1], padded, block->count, shares + block->n[0], 1, at, rows, padded, to + block->first[1] * padded, padded, 1);
+    product(block->before, padded, block->count, shares, 1, at, rows, padded, to, padded, 1);
+    product(block->own, padded, block->count, shares + block->before, 1, at, rows, padded, to + block->middle * padded, padded, 1);
 }
 
 static void turn(const float *from, long rows, long padded, float *to, long apart) {

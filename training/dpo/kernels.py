@@ -31,8 +31,8 @@ COMPILED_WITHIN_S = 120
 def _library() -> tuple[ctypes.CDLL | None, str]:
     """What was compiled, or why nothing was."""
     command = [
-        *shlex.split(os.environ.get("CC", "cc")), "-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast",
-        "-fno-math-errno", "-fno-trapping-math", *_for_this_processor(),
+        *shlex.split(os.environ.get("CC") or "cc"), "-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast",
+        "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", *_for_this_processor(),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="prefloop-kernels-") as directory:
         made = Path(directory) / "kernels.so"
@@ -217,7 +217,7 @@ def _pack(
 def _call(name: str, *given: Any) -> None:
     library, _ = _library()
     assert library is not None
-    if library[name](*(ctypes.c_int64(each) if isinstance(each, int) else each for each in given)):
+    if getattr(library, name)(*(ctypes.c_int64(each) if isinstance(each, int) else each for each in given)):
         raise MemoryError("out of memory within a layer")
 
 

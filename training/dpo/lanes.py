@@ -1,7 +1,8 @@
 """Micro-batches side by side: on a CPU two threads have one each, in the place of two that share each operation.
 
-A step is some ten thousand operations, and most are too small for two: handing one out takes as long as computing it. Measured,
-two threads that share operations are 1.15 to 1.2 times as fast as one, two that do not 1.5 to 1.8 times (docs/experiments.md).
+A small model's step is thousands of operations, and most are too small for two: handing one out takes as long as computing it.
+Measured, two threads that share operations are 1.15 to 1.2 times as fast as one, two that do not 1.5 to 1.8 times
+(docs/experiments.md).
 
 Sums do not go by chance: each parameter's gradients are added in the order of the micro-batches, whoever has them first.
 """

@@ -1,8 +1,9 @@
 """The layers of Llama's family on the CPU in fewer passes over memory: the same numbers, computed by larger steps.
 
-transformers spells a layer out in some forty small operations, each of which autograd answers with two or three. Here it is six
-functions with backward passes of their own, with LoRA's adapters or without. They keep what cannot be made again cheaply: what
-goes into a norm, and what comes out of the first products. Under autocast each value is cast once, where its use is.
+transformers spells a layer out in some forty small operations, each of which autograd answers with two or three. Here it is five
+functions with backward passes of their own, with LoRA's adapters or without: products (products.py), and what is between them
+(passes.py, attention_cpu.py). They keep what cannot be made again cheaply: what goes into a norm, and what comes out of the first
+products. Under autocast each value is cast once, where its use is.
 
 Used for packed rows alone. Plain rows go by the model's own code, and a run compares the two before its first step.
 """
