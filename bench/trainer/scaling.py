@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from training.dpo.layers import speed_up_layers
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
 from training.dpo.memory import kept_bytes
 from training.dpo.packing import packed_length
@@ -99,7 +100,9 @@ def model_of(size: str, vocabulary: int | None, device: torch.device) -> Any:
     )  # fmt: skip
     torch.manual_seed(0)
     with device:
-        return LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config).eval()
+    speed_up_layers(model)
+    return model
 
 
 def table(rows: list[dict[str, Any]], on_gpu: bool) -> str:
