@@ -50,8 +50,8 @@ def wait_for_step(output: Path, step: int) -> None:
 
 
 def without_times(output: Path) -> list[dict[str, Any]]:
-    """The events as one history: no clocks, and without what tells of the interruption itself."""
-    clocks = {"time", "tokens_per_s", "memory_bytes", "eta_s", "seconds", "config", "path"}
+    """The events as one history: no clocks, no memory of a process, and nothing that tells of the interruption itself."""
+    clocks = {"time", "tokens_per_s", "memory_bytes", "memory_estimate_bytes", "eta_s", "seconds", "config", "path"}
     return [
         {key: value for key, value in event.items() if key not in clocks}
         for event in read_events(output)
