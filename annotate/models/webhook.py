@@ -11,7 +11,7 @@ from .project import Project
 
 
 class Event(models.TextChoices):
-    JUDGEMENTS = "judgements.reached", "So many more judgements"
+    JUDGEMENTS = "judgements.reached", "Every so many judgements"
     RUN = "run.finished", "A run is done, failed or cancelled"
     PROMOTION = "version.promoted", "A version starts to serve"
 

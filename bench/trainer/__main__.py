@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .made import SIZES, make_model, make_pairs
 from .pairs import alpaca_pairs, hh_pairs, write_triples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,7 @@ THEIRS: dict[str, dict[str, Any]] = {
     "TRL, sorted by length, float32": {"bf16": False, **BEST, "sorted": True},
     "TRL, sorted by length, bfloat16": {"bf16": True, **BEST, "sorted": True},
     "TRL, LoRA 16, best in bfloat16": {"bf16": True, **BEST, "lora_rank": 16},
+    "TRL, best with Liger": {"bf16": True, **BEST, "use_liger_kernel": True},
 }
 
 
@@ -41,13 +43,17 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="prefloop-bench-", dir=options.scratch) as scratch:
         directory = Path(scratch)
-        model = options.model or import_demo_model(directory)
-        train = write_triples(directory / "train.jsonl", choose_pairs(options.data, options.pairs, model))
+        if options.size:
+            model, rows = make_model(options.size, directory / "model"), make_pairs(options.pairs, tuple(options.lengths))
+        else:
+            model = options.model or import_demo_model(directory)
+            rows = choose_pairs(options.data, options.pairs, model)
+        train = write_triples(directory / "train.jsonl", rows)
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in options.only}
         for turn in range(options.rounds):
             for name in measured:
                 here = directory / f"{turn}-{options.only.index(name)}"
-                found = measure(name, here, train, model, options.trl)
+                found = measure(name, here, train, model, options)
                 measured[name].append(found)
                 print(f"  round {turn + 1}, {name}: {found['seconds_per_pair']:.2f} s/pair", file=sys.stderr, flush=True)
                 shutil.rmtree(here)
@@ -58,13 +64,21 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.trainer", description=__doc__)
     parser.add_argument("--trl", type=Path, help="Python of the environment that has TRL; without it, ours alone are measured.")
     parser.add_argument("--model", type=Path, help="Model directory (default: the demo's, imported).")
+    parser.add_argument(
+        "--size", choices=SIZES, help="In the model's place random weights of this size, and pairs of random words."
+    )
+    parser.add_argument(
+        "--lengths", type=int, nargs=3, default=[200, 150, 150], help="Their prompt, chosen, rejected (default: 200 150 150)."
+    )
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--data", choices=("hh", "alpaca"), default="hh")
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path, help="Directory for models and runs (default: the system's temporary one).")
-    parser.add_argument("--only", nargs="+", choices=[*OURS, *THEIRS], help="Contestants (default: all).")
+    parser.add_argument("--only", nargs="+", choices=[*OURS, *THEIRS], help="Contestants (default: all but Liger's).")
     options = parser.parse_args()
-    options.only = [name for name in options.only or [*OURS, *THEIRS] if name in OURS or options.trl]
+    everybody = [name for name in [*OURS, *THEIRS] if "Liger" not in name]  # which runs on GPUs alone
+    options.only = [name for name in options.only or everybody if name in OURS or options.trl]
     return options
 
 
@@ -93,18 +107,19 @@ def choose_pairs(data: str, count: int, model: Path) -> list[dict[str, Any]]:
     raise SystemExit(f"the file has only {len(chosen)} such pairs")
 
 
-def measure(name: str, directory: Path, train: Path, model: Path, trl: Path | None) -> dict[str, Any]:
+def measure(name: str, directory: Path, train: Path, model: Path, options: argparse.Namespace) -> dict[str, Any]:
     directory.mkdir()
-    settings: dict[str, Any] = {"model": str(model), "train": str(train), "batch_pairs": BATCH, "learning_rate": RATE}
+    length = 2 * sum(options.lengths) if options.size else LENGTH  # which nothing is longer than
+    settings: dict[str, Any] = {"model": str(model), "train": str(train), "batch_pairs": options.batch, "learning_rate": RATE}
     if name in OURS:
         settings |= {
             "output": str(directory / "run"), "optimizer": "adamw", "epochs": 2, "warmup_steps": 0, "max_grad_norm": 1.0,
-            "max_prompt_tokens": LENGTH, "max_completion_tokens": LENGTH, "checkpoint_every": 0, "samples": 0, **OURS[name],
+            "max_prompt_tokens": length, "max_completion_tokens": length, "checkpoint_every": 0, "samples": 0, **OURS[name],
         }  # fmt: skip
         command = [sys.executable, "-m", "bench.trainer.ours"]
     else:
-        settings |= {"max_length": LENGTH, "trl": THEIRS[name]}
-        command = [str(trl), str(ROOT / "bench" / "trainer" / "theirs.py")]
+        settings |= {"max_length": length, "trl": THEIRS[name]}
+        command = [str(options.trl), str(ROOT / "bench" / "trainer" / "theirs.py")]
     file = directory / "settings.json"
     file.write_text(json.dumps(settings))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from training.dpo import head, kernels, layers, products
 from training.dpo.allocator import begin_again_with_kept_memory
@@ -30,15 +30,8 @@ from training.dpo.recompute import all_kept, recompute_layers
 from training.dpo.tokens import Example
 
 from .__main__ import choose_pairs, import_demo_model
+from .made import SIZES, config_of
 
-# Published shapes (Qwen2.5-0.5B and -1.5B, Llama-3.1-8B): hidden, intermediate, layers, heads, key-value heads, vocabulary, tied.
-SIZES = {
-    "tiny": (64, 128, 2, 4, 2, 512, True),
-    "small": (128, 352, 4, 4, 2, 8_192, True),
-    "0.5b": (896, 4864, 24, 14, 2, 151_936, True),
-    "1.5b": (1536, 8960, 28, 12, 2, 151_936, True),
-    "8b": (4096, 14_336, 32, 32, 8, 128_256, False),
-}
 H200_BF16 = 989e12  # FLOP/s, dense, from the vendor's data sheet
 
 
@@ -95,11 +88,7 @@ def demo(options: argparse.Namespace, scratch: Path) -> tuple[Any, list[Example]
 
 def made(options: argparse.Namespace) -> tuple[Any, list[Example]]:
     """Random weights of a published shape, and random tokens whose lengths spread around those asked for."""
-    hidden, inner, layers, heads, kv_heads, vocabulary, tied = SIZES[options.size]
-    config = LlamaConfig(
-        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=kv_heads, vocab_size=vocabulary, tie_word_embeddings=tied, max_position_embeddings=8192,
-    )  # fmt: skip
+    config = config_of(options.size)
     torch.manual_seed(0)
     with torch.device(options.device):
         model = LlamaForCausalLM(config).eval()
@@ -108,7 +97,7 @@ def made(options: argparse.Namespace) -> tuple[Any, list[Example]]:
 
     def tokens(mean: int) -> tuple[int, ...]:
         length = int(torch.randint(max(2, mean // 2), 3 * mean // 2 + 2, (1,), generator=generator))
-        return tuple(torch.randint(3, vocabulary, (length,), generator=generator).tolist())
+        return tuple(torch.randint(3, config.vocab_size, (length,), generator=generator).tolist())
 
     return model, [Example(n, n, *map(tokens, options.lengths), 1.0, 0.0) for n in range(options.pairs)]
 

@@ -1,7 +1,8 @@
 """Two real runs with their curves: `python -m bench.trainer.curves alpaca` and `… hh`, on the demo's model, one epoch each.
 
-Prompts are shuffled with a fixed seed and whole prompts are held out, so no instruction (dialogue's first turn, for hh) is in
-both parts. Prints Markdown: held-out loss, accuracy with its 95 % interval (Wilson), margin and log-probabilities.
+Rows are shuffled with a fixed seed and whole prompts are held out: no instruction (dialogue's first turn, for hh) is in both
+parts. Prints Markdown: held-out loss, accuracy with its 95 % interval (Wilson), margin and log-probabilities, and draws the same
+with `--picture FILE`.
 """
 
 import argparse
@@ -9,7 +10,6 @@ import json
 import random
 import statistics
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,11 @@ def main() -> None:
         (directory / "config.json").write_text(json.dumps(settings))
         if code := train([str(directory / "config.json")]):
             raise SystemExit(code)
-        lines = (directory / "run" / "events.jsonl").read_text().splitlines()
-        print(report([json.loads(line) for line in lines], len({prompt_of(row) for row in training})))
+        events = [json.loads(line) for line in (directory / "run" / "events.jsonl").read_text().splitlines()]
+        counts = [len({prompt_of(row) for row in part}) for part in (training, heldout)]
+        print(f"{counts[0]} prompts trained, {counts[1]} held out\n\n{report(events)}")
+        if options.picture:
+            draw(events, options.picture)
 
 
 def parse() -> argparse.Namespace:
@@ -56,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("data", choices=RUNS)
     parser.add_argument("--model", type=Path, help="Directory of the demo's model, when it is imported already.")
     parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--picture", type=Path)
     return parser.parse_args()
 
 
@@ -64,20 +68,18 @@ def prompt_of(row: dict[str, Any]) -> str:
 
 
 def split(data: str, tokens: int, heldout: int, train: int, model: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """So many rows of at most `tokens`; what is over of the last held-out prompt is in neither part."""
-    by_prompt: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in hh_pairs() if data == "hh" else alpaca_pairs():
-        by_prompt[prompt_of(row)].append(row)
-    prompts = sorted(by_prompt)
+    """So many rows of at most `tokens` for either part, in a shuffled order; a third of the prompts are for holding out."""
+    rows = list(hh_pairs() if data == "hh" else alpaca_pairs())
+    prompts = sorted({prompt_of(row) for row in rows})
     random.Random(0).shuffle(prompts)
-    fitting = fits(model, tokens)
-    parts: list[list[dict[str, Any]]] = [[], []]
-    for prompt in prompts:
-        part, size = (parts[0], heldout) if len(parts[0]) < heldout else (parts[1], train)
-        part += [row for row in by_prompt[prompt] if fitting(row)][: size - len(part)]
-        if len(parts[1]) == train:
-            break
-    return parts[0], parts[1]
+    random.Random(0).shuffle(rows)
+    reserved, fit = set(prompts[: len(prompts) // 3]), fits(model, tokens)
+    parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    for row in rows:
+        part, size = (parts[0], heldout) if prompt_of(row) in reserved else (parts[1], train)
+        if len(part) < size and fit(row):
+            part.append(row)
+    return parts
 
 
 def fits(model: Path, tokens: int) -> Callable[[dict[str, Any]], bool]:
@@ -96,12 +98,12 @@ def fits(model: Path, tokens: int) -> Callable[[dict[str, Any]], bool]:
     return fit
 
 
-def report(events: list[dict[str, Any]], prompts: int) -> str:
+def report(events: list[dict[str, Any]]) -> str:
     from training.dpo.score import wilson
 
     steps = [event for event in events if event["event"] == "step"]
     [saved], tokens = [event for event in events if event["event"] == "saved"], [step["tokens_per_s"] for step in steps]
-    lines = [f"{prompts} prompts trained, {statistics.median(tokens):.0f} tokens/s (median)", ""]
+    lines = [f"{statistics.median(tokens):.0f} tokens/s (median)", ""]
     lines += ["| held out, step | loss | accuracy (95 %, Wilson) | margin | chosen, rejected, nats |", "| --- " * 5 + "|"]
     for event in events:
         if event["event"] == "heldout":
@@ -121,6 +123,49 @@ def report(events: list[dict[str, Any]], prompts: int) -> str:
             f"{mean['chosen_reward']:.2f}, {mean['rejected_reward']:.2f} |"
         )
     return "\n".join([*lines, "", f"signal kept: {saved['signal']['share']}, served in {saved['serve_dtype']}"])
+
+
+def draw(events: list[dict[str, Any]], path: Path) -> None:
+    """Loss, accuracy, margin and what the answers' log-probabilities gain, step by step and held out."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    from training.dpo.score import wilson
+
+    steps, heldout = ([event for event in events if event["event"] == kind] for kind in ("step", "heldout"))
+    ink, accent, other, quiet = "#1f2430", "#4f46e5", "#d97706", "#9aa1b1"
+    plt.rcParams.update({"font.size": 10, "axes.edgecolor": quiet, "axes.labelcolor": ink, "text.color": ink})
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), constrained_layout=True)
+    at, held_at = [step["step"] for step in steps], [event["step"] for event in heldout]
+    for axis, name, title in zip(
+        axes, ("loss", "accuracy", "margin"), ("Loss", "Accuracy", "Margin of the rewards"), strict=False
+    ):
+        axis.plot(at, running_mean([step[name] for step in steps]), color=quiet, linewidth=1.5, label="training, running mean")
+        axis.plot(held_at, [event[name] for event in heldout], color=accent, marker="o", linewidth=2, label="held out")
+        axis.set_title(title, fontsize=10, loc="left")
+    later = [event for event in heldout if event["step"]]
+    bounds = [wilson(event["accuracy"], event["pairs"]) for event in later]
+    axes[1].vlines([event["step"] for event in later], *zip(*bounds, strict=True), color=accent, alpha=0.5)
+    axes[1].axhline(0.5, color=quiet, linestyle="--", linewidth=1)
+    axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes[0].legend(frameon=False, fontsize=8)
+    for side, color in (("chosen", accent), ("rejected", other)):
+        gains = [event[f"{side}_logp"] - heldout[0][f"{side}_logp"] for event in heldout]
+        axes[3].plot(held_at, gains, color=color, marker="o", linewidth=2, label=f"{side} answers")
+    axes[3].set_title("Log-probability gained, nats (held out)", fontsize=10, loc="left")
+    axes[3].legend(frameon=False, fontsize=8)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color=quiet, alpha=0.25)
+        axis.set_xlabel("step")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def running_mean(values: list[float], over: int = 10) -> list[float]:
+    return [statistics.mean(values[max(0, place - over + 1) : place + 1]) for place in range(len(values))]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from training.dpo.layers import speed_up_layers
 from training.dpo.logprobs import ForwardPath, Precision, Scorer
@@ -21,7 +21,8 @@ from training.dpo.memory import kept_bytes
 from training.dpo.packing import packed_length
 from training.dpo.tokens import Example
 
-from .ablation import SIZES, packed, plain
+from .ablation import packed, plain
+from .made import SIZES, config_of
 
 # Prompt, chosen and rejected tokens of every pair; each series changes one thing of this.
 LENGTHS, PAIRS = (128, 64, 64), 8
@@ -93,11 +94,7 @@ def measure(cases: list[Case], precision: Precision, options: argparse.Namespace
 
 
 def model_of(size: str, vocabulary: int | None, device: torch.device) -> Any:
-    hidden, inner, layers, heads, kv_heads, own, tied = SIZES[size]
-    config = LlamaConfig(
-        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=kv_heads, vocab_size=vocabulary or own, tie_word_embeddings=tied, max_position_embeddings=8192,
-    )  # fmt: skip
+    config = config_of(size, vocabulary)
     torch.manual_seed(0)
     with device:
         model = LlamaForCausalLM(config).eval()

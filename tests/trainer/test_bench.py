@@ -30,10 +30,23 @@ from bench.trainer import scoring
 sys.argv = ["scoring", "--size", "tiny", "--pairs", "4", "--lengths", "8", "4", "4", "--rounds", "1", "--device", "cpu"]
 scoring.main()
 """
+AGAINST = """
+import sys
+sys.modules["django"] = sys.modules["annotate"] = sys.modules["peft"] = None
+from bench.trainer import __main__ as against
+sys.argv = ["against", "--size", "tiny", "--pairs", "8", "--lengths", "8", "4", "4", "--rounds", "1", "--only", "ours, float32"]
+against.main()
+"""
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(SCALING, "| 1200 words | 14 |"), (ABLATION, "layers computed again"), (SCORING, "| scoring |")]
+    ("code", "words"),
+    [
+        (SCALING, "| 1200 words | 14 |"),
+        (ABLATION, "layers computed again"),
+        (SCORING, "| scoring |"),
+        (AGAINST, "| 1.00 | 0."),  # s/pair as a ratio to itself, and GB
+    ],
 )
 def test_it_runs_without_the_web_application(code: str, words: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -184,7 +184,7 @@ def announce(
     )  # fmt: skip
     if precision.device.type == "cpu" and reasons["kernels"] != "not used" and not kernels.have(precision.compute):
         message = (
-            f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes a third longer at least. "
+            f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes about a third longer. "
             "Install a C compiler (gcc or clang), or name it in CC, before the next run."
         )
         log.write("warning", code="no_kernels", message=message)
