@@ -6,6 +6,7 @@ with `--picture FILE`.
 """
 
 import argparse
+import itertools
 import json
 import random
 import statistics
@@ -68,18 +69,14 @@ def prompt_of(row: dict[str, Any]) -> str:
 
 
 def split(data: str, tokens: int, heldout: int, train: int, model: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """So many rows of at most `tokens` for either part, in a shuffled order; a third of the prompts are for holding out."""
+    """So many rows of at most `tokens` to hold out, the first in a shuffled order, and so many of other prompts to train on."""
     rows = list(hh_pairs() if data == "hh" else alpaca_pairs())
-    prompts = sorted({prompt_of(row) for row in rows})
-    random.Random(0).shuffle(prompts)
     random.Random(0).shuffle(rows)
-    reserved, fit = set(prompts[: len(prompts) // 3]), fits(model, tokens)
-    parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
-    for row in rows:
-        part, size = (parts[0], heldout) if prompt_of(row) in reserved else (parts[1], train)
-        if len(part) < size and fit(row):
-            part.append(row)
-    return parts
+    fit = fits(model, tokens)
+    fitting = (row for row in rows if fit(row))
+    held = list(itertools.islice(fitting, heldout))
+    theirs = {prompt_of(row) for row in held}
+    return held, list(itertools.islice((row for row in fitting if prompt_of(row) not in theirs), train))
 
 
 def fits(model: Path, tokens: int) -> Callable[[dict[str, Any]], bool]:
