@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import LlamaForCausalLM
@@ -141,29 +142,20 @@ def one_at_once(model: Any, examples: list[Example], precision: Precision, budge
 
 def own_layers(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, by the layers as transformers spells them out."""
-    real, layers.SUMS_IN = layers.SUMS_IN, ()
-    try:
+    with patch.object(layers, "SUMS_IN", ()):
         return packed(model, examples, precision, budget)
-    finally:
-        layers.SUMS_IN = real
 
 
 def not_compiled(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, with torch's operations between the products."""
-    real, kernels.have = kernels.have, lambda compute: False
-    try:
+    with patch.object(kernels, "have", lambda compute: False):
         return packed(model, examples, precision, budget)
-    finally:
-        kernels.have = real
 
 
 def without_onednn(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, with float32 products by the library that torch takes for them."""
-    real, products._by_onednn = products._by_onednn, lambda factor: False
-    try:
+    with patch.object(products, "_by_onednn", lambda factor: False):
         return packed(model, examples, precision, budget)
-    finally:
-        products._by_onednn = real
 
 
 def plain(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
@@ -178,11 +170,8 @@ def without_sharing(model: Any, examples: list[Example], precision: Precision, b
 
 def without_tiles(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:
     """Packed, with the head's logits of a whole pack at once."""
-    tile, head.TILE = head.TILE, 1 << 30
-    try:
+    with patch.object(head, "TILE", 1 << 30):
         return packed(model, examples, precision, budget)
-    finally:
-        head.TILE = tile
 
 
 def layers_again(model: Any, examples: list[Example], precision: Precision, budget: int) -> tuple[float, int]:

@@ -182,7 +182,7 @@ def announce(
         compute=str(precision.compute).removeprefix("torch."), **reasons, versions=library_versions(),
         data_sha256=data.hashes, memory_bytes=peak_memory(precision.device), memory_estimate_bytes=memory.told(),
     )  # fmt: skip
-    if precision.device.type == "cpu" and reasons["kernels"] != "not used" and not kernels.have(precision.compute):
+    if reasons["kernels"].startswith("not compiled"):
         message = (
             f"the trainer's kernels for this processor were {reasons['kernels']}, so a step takes about a third longer. "
             "Install a C compiler (gcc or clang), or name it in CC, before the next run."
